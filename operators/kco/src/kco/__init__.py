@@ -1,0 +1,1 @@
+"""Kubernetes Control Operator: watches applications through GraphQL, raises Events, acts."""

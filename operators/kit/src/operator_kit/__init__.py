@@ -1,0 +1,1 @@
+"""What the operators share: settings, logging, metrics and health, client, leases."""

@@ -1,0 +1,1 @@
+"""How controllers, scheduler and nodes talk to an API server, embedded or real."""

@@ -1,0 +1,1 @@
+"""The controllers of kube-controller-manager, each an ordinary API client."""

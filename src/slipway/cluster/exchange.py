@@ -1,0 +1,76 @@
+"""One HTTP request and its answer as plain data, whatever carried them.
+
+`server` turns bytes into a `Request` and a `Response` into bytes; the in-process transport of `client` passes
+both by reference. A `Handler` answers one request. Nothing here knows Kubernetes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who is calling: what authentication found out (authentication.k8s.io UserInfo)."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of a connection.
+
+    `certificate` is the verified client certificate in DER. `identity` is set only by the in-process
+    transport, whose callers are part of this process and say who they are.
+    """
+
+    address: str = ""
+    certificate: bytes | None = None
+    identity: Identity | None = None
+
+
+@dataclass(slots=True)
+class Request:
+    """`path` is still percent-encoded and `query` is what followed `?`; header names are lower-case."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    peer: Peer = Peer()
+
+
+class Duplex(Protocol):
+    """A connection after an upgrade: raw bytes both ways."""
+
+    async def read(self) -> bytes:
+        """The next bytes, b"" at the end."""
+
+    async def write(self, data: bytes) -> None:
+        """Send; waits while the other end is slow. ConnectionError when it is gone."""
+
+    async def close(self) -> None:
+        """Close both ways; harmless when closed already."""
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer.
+
+    `body` is all of it, or an async iterator of chunks that are sent as they come (a watch, a log). When
+    `upgrade` is set the status is 101 and the connection is handed to it after the headers.
+    """
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes | AsyncIterator[bytes] = b""
+    upgrade: Callable[[Duplex], Awaitable[None]] | None = None
+
+
+Handler = Callable[[Request], Awaitable[Response]]

@@ -1,0 +1,1 @@
+"""Nodes that run pods: simulated, as local processes, or in Linux namespaces."""

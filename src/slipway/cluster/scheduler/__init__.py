@@ -1,0 +1,1 @@
+"""Where a pod runs: filters, scores, preemption, binding."""

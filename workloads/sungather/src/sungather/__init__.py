@@ -1,0 +1,1 @@
+"""Collector for Sungrow solar inverters."""
