@@ -43,6 +43,9 @@ class Shape:
     additional: Shape | None = None
     required: tuple[str, ...] = ()
     default: Any = UNSET
+    # Built-ins only: what an answer shows where the object is silent, since Go writes the field always
+    # ({} for a nested struct, 0, "", False).
+    zero: Any = UNSET
     nullable: bool = False
     preserve_unknown: bool = False  # x-kubernetes-preserve-unknown-fields
     embedded: bool = False  # x-kubernetes-embedded-resource

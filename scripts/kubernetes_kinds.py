@@ -1,0 +1,178 @@
+"""Regenerates `slipway/cluster/schema/data/<minor>/`: the built-in kinds as Kubernetes itself publishes them.
+
+    uv run python scripts/kubernetes_kinds.py 1.37.0        # needs the `go` command
+    uv run python scripts/kubernetes_kinds.py 1.37.0 --source DIR   # a source tree of that release
+
+Source: the Go module `k8s.io/kubernetes` of the release (Apache-2.0), namely `api/discovery/aggregated_v2.json`
+(resources, verbs, subresources) and `api/openapi-spec/v3/*` (definitions, with list types, merge keys and
+defaults). The same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+DATA = Path(__file__).resolve().parent.parent / "src/slipway/cluster/schema/data"
+GENERAL = re.compile(r"^v\d+$")  # beta and alpha versions are off unless asked for, since Kubernetes 1.24
+JsonObject = dict[str, Any]
+
+
+def source_tree(version: str) -> Path:
+    """Where the ordinary Go client puts the release's module, downloading it when needed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        answer = subprocess.run(
+            ["go", "mod", "download", "-json", f"k8s.io/kubernetes@v{version}"],
+            cwd=scratch,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    return Path(json.loads(answer.stdout)["Dir"])
+
+
+def resources(tree: Path) -> JsonObject:
+    """`{group versions: [...], resources: [...]}` in the order in which the API server lists them."""
+    core = _discovery_of_core(json.loads((tree / "api/discovery/api__v1.json").read_text()))
+    groups = [core, *json.loads((tree / "api/discovery/aggregated_v2.json").read_text())["items"]]
+    return {
+        "groups": [
+            {
+                "name": group["metadata"].get("name", ""),
+                "versions": [
+                    {
+                        "version": version["version"],
+                        "default": bool(GENERAL.match(version["version"])),
+                        "resources": [_resource(item) for item in version["resources"]],
+                    }
+                    for version in group["versions"]
+                ],
+            }
+            for group in groups
+        ]
+    }
+
+
+def _discovery_of_core(listing: JsonObject) -> JsonObject:
+    """The core group's plain listing, brought to the form of the aggregated document (which omits it)."""
+    found: dict[str, JsonObject] = {}
+    for item in listing["resources"]:
+        kind = {key: item.get(key, "") for key in ("group", "version", "kind")}
+        if "/" in item["name"]:
+            continue
+        found[item["name"]] = {
+            "resource": item["name"],
+            "responseKind": kind,
+            "scope": "Namespaced" if item["namespaced"] else "Cluster",
+            "singularResource": item["singularName"],
+            "verbs": item["verbs"],
+            "shortNames": item.get("shortNames", []),
+            "categories": item.get("categories", []),
+            "subresources": [],
+        }
+    for item in listing["resources"]:
+        kind = {key: item.get(key, "") for key in ("group", "version", "kind")}
+        parent, _, sub = item["name"].partition("/")
+        if sub:
+            found[parent]["subresources"].append(
+                {"subresource": sub, "responseKind": kind, "verbs": item["verbs"]}
+            )
+    return {"metadata": {}, "versions": [{"version": "v1", "resources": list(found.values())}]}
+
+
+def _resource(item: JsonObject) -> JsonObject:
+    compact = {
+        "plural": item["resource"],
+        "singular": item["singularResource"],
+        "kind": item["responseKind"]["kind"],
+        "namespaced": item["scope"] == "Namespaced",
+        "verbs": item["verbs"],
+        "shortNames": item.get("shortNames", []),
+        "categories": item.get("categories", []),
+        "subresources": [
+            {
+                "name": sub["subresource"],
+                "group": sub["responseKind"].get("group", ""),
+                "version": sub["responseKind"].get("version", ""),
+                "kind": sub["responseKind"]["kind"],
+                "verbs": sub["verbs"],
+            }
+            for sub in item.get("subresources", [])
+        ],
+    }
+    return {key: value for key, value in compact.items() if value != []}
+
+
+def definitions(tree: Path) -> tuple[JsonObject, JsonObject]:
+    """(definitions without prose, their prose): name -> schema, name -> {"": text, property: text}."""
+    merged: JsonObject = {}
+    for document in sorted((tree / "api/openapi-spec/v3").glob("*_openapi.json")):
+        schemas = json.loads(document.read_text()).get("components", {}).get("schemas", {})
+        for name, schema in schemas.items():
+            _merge_kinds(merged.setdefault(name, schema), schema)
+    bare, prose = {}, {}
+    for name in sorted(merged):
+        texts = {"": merged[name].get("description", "")}
+        for field, schema in merged[name].get("properties", {}).items():
+            texts[field] = schema.get("description", "")
+        prose[name] = {field: text for field, text in texts.items() if text}
+        bare[name] = _compact(merged[name])
+    return bare, prose
+
+
+def _merge_kinds(into: JsonObject, schema: JsonObject) -> None:
+    """DeleteOptions and WatchEvent belong to every group; each document names only some of them."""
+    key = "x-kubernetes-group-version-kind"
+    for kind in schema.get(key, []):
+        if kind not in into[key]:
+            into[key].append(kind)
+
+
+def _compact(schema: JsonObject) -> JsonObject:
+    """Without prose, with the full names of definitions instead of references: {"ref": name}."""
+    compact: JsonObject = {}
+    for key, value in schema.items():
+        if key == "description":
+            continue
+        if key == "$ref":
+            compact["ref"] = value.rpartition("/")[2]
+        elif key == "allOf":  # how OpenAPI 3.0 hangs a default or a text on a reference
+            (only,) = value
+            compact["ref"] = only["$ref"].rpartition("/")[2]
+        elif key == "properties":
+            compact[key] = {field: _compact(part) for field, part in value.items()}
+        elif key in ("items", "additionalProperties"):
+            compact[key] = _compact(value)
+        else:
+            compact[key] = value
+    return compact
+
+
+def write(path: Path, content: JsonObject) -> None:
+    text = json.dumps(content, separators=(",", ":"), sort_keys=False, ensure_ascii=False)
+    path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    print(f"{path.relative_to(DATA.parent)}: {path.stat().st_size} bytes")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("version", help="full version of the release, for example 1.37.0")
+    parser.add_argument("--source", type=Path, help="source tree of that release, instead of the Go module")
+    arguments = parser.parse_args()
+    tree = arguments.source or source_tree(arguments.version)
+    folder = DATA / arguments.version.rpartition(".")[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    bare, prose = definitions(tree)
+    write(folder / "resources.json.gz", resources(tree))
+    write(folder / "definitions.json.gz", bare)
+    write(folder / "prose.json.gz", prose)
+
+
+if __name__ == "__main__":
+    main()
