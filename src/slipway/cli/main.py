@@ -1,0 +1,62 @@
+"""`slipway`: finds the command's module and runs it. Exit code 2 for bad input, 1 for failure, never a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from slipway import __version__
+
+# Command: (module, what it is for). Modules are imported only when their command runs.
+COMMANDS = {
+    "up": "start a cluster",
+    "down": "stop clusters and remove what they left",
+    "status": "show the clusters of this user",
+    "env": "print the shell commands that select a cluster",
+    "kubeconfig": "print a cluster's kubeconfig, or its path",
+    "logs": "show what a cluster's control plane said",
+    "doctor": "check this machine, and remove leftovers of clusters that were killed",
+}
+
+
+class CommandError(Exception):
+    """The command cannot be carried out; the text says why and what to do."""
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def build_parser(command: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="slipway",
+        description="Kubernetes operators in Python: built, tried and tested without a cluster.",
+    )
+    parser.add_argument("--version", action="version", version=f"slipway {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, purpose in COMMANDS.items():
+        sub = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
+        if name == command:
+            importlib.import_module(f"slipway.cli.{name}").add_arguments(sub)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = next((word for word in arguments if not word.startswith("-")), None)
+    parsed = build_parser(command).parse_args(arguments)
+    try:
+        return int(importlib.import_module(f"slipway.cli.{parsed.command}").run(parsed) or 0)
+    except CommandError as error:
+        print(f"slipway {parsed.command}: {error}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""`slipway up`: start a cluster, in the foreground or detached."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from slipway.cli.main import CommandError
+from slipway.cluster.environment import instances
+from slipway.cluster.environment.addresses import RangeError, check_range, free_range, host_routes
+from slipway.cluster.environment.embedded import ClusterError, EmbeddedCluster
+from slipway.cluster.environment.kubeconfig import write_private
+from slipway.cluster.environment.options import ClusterOptions
+from slipway.cluster.store import JournalError
+
+RUNTIMES = ("auto", "namespaces", "process", "simulated")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", default="slipway", help="of the cluster; several run side by side")
+    parser.add_argument("--nodes", type=int, default=1, metavar="N", help="how many nodes (default 1)")
+    parser.add_argument(
+        "--state", default="memory", metavar="memory|PATH", help="where objects are kept (default memory)"
+    )
+    parser.add_argument(
+        "--runtime", choices=RUNTIMES, default="auto", help="what pods are (default: the best here)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default loopback)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
+    parser.add_argument(
+        "--http", action="store_true", help="serve plain http; loopback only, a token is still asked"
+    )
+    parser.add_argument(
+        "--pod-range", default="", metavar="CIDR", help="addresses of pods (default: a free range)"
+    )
+    parser.add_argument("--service-range", default="", metavar="CIDR", help="addresses of Services")
+    parser.add_argument("--detach", "-d", action="store_true", help="return when the cluster is ready")
+
+
+def options_of(arguments: argparse.Namespace) -> ClusterOptions:
+    """The cluster that the arguments describe; CommandError with code 2 for what cannot be."""
+    if not 0 <= arguments.nodes <= 5000:
+        raise CommandError(f"--nodes {arguments.nodes}: give a number from 0 to 5000", 2)
+    if not 0 <= arguments.port <= 65535:
+        raise CommandError(f"--port {arguments.port}: give a number from 0 (any free port) to 65535", 2)
+    state = None if arguments.state == "memory" else Path(arguments.state).expanduser().absolute()
+    if state is not None and not state.parent.is_dir():
+        raise CommandError(f"--state {arguments.state}: the folder {state.parent} does not exist", 2)
+    routes = host_routes()
+    try:
+        folder = instances.folder_of(arguments.name)
+        pods = check_range(arguments.pod_range, "--pod-range", routes) if arguments.pod_range else None
+        pods = pods or free_range(16, routes, "10.244.0.0/16")
+        if arguments.service_range:
+            services = check_range(arguments.service_range, "--service-range", [*routes, pods])
+        else:
+            services = free_range(16, [*routes, pods], "10.96.0.0/16")
+    except (RangeError, instances.InstanceError) as error:
+        raise CommandError(str(error), 2) from None
+    return ClusterOptions(
+        name=arguments.name,
+        nodes=arguments.nodes,
+        runtime=arguments.runtime,
+        state=state,
+        host=arguments.host,
+        port=arguments.port,
+        tls=not arguments.http,
+        pod_range=str(pods),
+        service_range=str(services),
+        data=folder / "data",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    options = options_of(arguments)
+    running = instances.read(options.name)
+    if running is not None and running.running:
+        raise CommandError(
+            f"cluster {options.name!r} is running already (process {running.pid}); choose another --name, or"
+            f" slipway down {options.name}"
+        )
+    if options.host not in {"127.0.0.1", "::1", "localhost"}:
+        print(f"warning: {options.host} is reachable by others, who still need a credential", file=sys.stderr)
+    if arguments.detach:
+        return _detach(options)
+    try:
+        asyncio.run(_serve(options))
+    except (ClusterError, JournalError, OSError) as error:
+        raise CommandError(str(error)) from None
+    return 0
+
+
+def _detach(options: ClusterOptions) -> int:
+    words = [word for word in sys.argv[2:] if word not in {"--detach", "-d"}]
+    try:
+        instance = instances.detach(options.name, words)
+    except instances.InstanceError as error:
+        raise CommandError(str(error).removeprefix("slipway up: ")) from None
+    _greet(instance)
+    return 0
+
+
+def _greet(instance: instances.Instance) -> None:
+    print(f"cluster {instance.name} is ready at {instance.url} ({instance.nodes} nodes, {instance.runtime})")
+    print(f"  export KUBECONFIG={instance.kubeconfig}")
+
+
+async def _serve(options: ClusterOptions) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with EmbeddedCluster(options) as cluster:
+        instance = instances.Instance(
+            options.name,
+            os.getpid(),
+            instances.start_time(os.getpid()),
+            cluster.url,
+            cluster.options.runtime,
+            options.nodes,
+            str(options.state or "memory"),
+            time.time(),
+        )
+        write_private(instance.kubeconfig, cluster.kubeconfig())
+        instances.write(instance)
+        _greet(instance)
+        sys.stdout.flush()
+        await stop.wait()
+        (instance.folder / "cluster.json").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        instance.kubeconfig.unlink()

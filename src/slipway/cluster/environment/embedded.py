@@ -1,0 +1,191 @@
+"""A whole cluster in the running event loop: control plane, listener, controllers, scheduler, nodes.
+
+`async with EmbeddedCluster(options) as cluster` is what everything else is made of: `environment.cluster` runs it
+in a thread for synchronous callers, `slipway up` in a process of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import importlib
+import secrets
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from slipway.cluster.access.certificates import CertificateAuthority, KeyPair
+from slipway.cluster.client.client import Client
+from slipway.cluster.client.transport import InProcessTransport
+from slipway.cluster.clock import Clock
+from slipway.cluster.environment.control_plane import ControlPlane
+from slipway.cluster.environment.kubeconfig import kubeconfig
+from slipway.cluster.environment.options import ClusterOptions
+from slipway.cluster.exchange import Identity
+
+
+class ClusterError(Exception):
+    """The cluster cannot do what was asked; the text says what to change."""
+
+
+class EmbeddedCluster:
+    """Start with `start` or `async with`. `clock` is the loop's own time where that is virtual."""
+
+    def __init__(self, options: ClusterOptions | None = None, clock: Clock | None = None) -> None:
+        self.options = options or ClusterOptions()
+        self.clock = clock or Clock()
+        if not self.options.tls and self.options.host not in {"127.0.0.1", "::1", "localhost"}:
+            raise ClusterError(
+                f"plain http is served on loopback only, not on {self.options.host}: use TLS, or 127.0.0.1"
+            )
+        self._plane: ControlPlane | None = None
+        self._listener: Any = None
+        self._authority: CertificateAuthority | None = None
+        self._admin: KeyPair | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._running: list[Any] = []
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    @property
+    def plane(self) -> ControlPlane:
+        if self._plane is None:
+            raise ClusterError("the cluster has not been started")
+        return self._plane
+
+    @property
+    def port(self) -> int:
+        if self._listener is None:
+            raise ClusterError("the cluster has not been started")
+        return int(self._listener.port)
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.options.host}]" if ":" in self.options.host else self.options.host
+        return f"{'https' if self.options.tls else 'http'}://{host}:{self.port}"
+
+    @property
+    def admin_token(self) -> str:
+        return self.plane.admin_token
+
+    @property
+    def ca(self) -> bytes | None:
+        """The certificate authority's certificate in PEM; None without TLS."""
+        return self._authority.certificate if self._authority else None
+
+    async def start(self) -> None:
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        self._plane = ControlPlane.create(self.options, self.clock)
+        await self._plane.bootstrap()
+        if self.options.listen:
+            serve = importlib.import_module("slipway.cluster.server.listener").serve
+            self._listener = await serve(
+                self._plane.api.handle, self.options.host, self.options.port, self._tls_context()
+            )
+
+    def _tls_context(self) -> Any:
+        if not self.options.tls:
+            return None
+        # TLS libraries look at the machine's clock, so certificates are dated by it even in virtual time.
+        now = datetime.datetime.now(datetime.UTC)
+        self._authority = self._load_authority(now)
+        names = list(
+            dict.fromkeys(
+                [
+                    self.options.host,
+                    "127.0.0.1",
+                    "::1",
+                    "localhost",
+                    "kubernetes",
+                    "kubernetes.default",
+                    "kubernetes.default.svc",
+                    "kubernetes.default.svc.cluster.local",
+                    service_address(self.options.service_range),
+                ]
+            )
+        )
+        self._admin = self._authority.issue_client("kubernetes-admin", ["system:masters"])
+        return self._authority.server_context(self._authority.issue_server(names))
+
+    def _load_authority(self, now: datetime.datetime) -> CertificateAuthority:
+        """With a state file the authority is kept beside it, so that kubeconfigs outlive a restart."""
+        if self.options.state is None:
+            return CertificateAuthority.create(now)
+        certificate = self.options.state.with_name(self.options.state.name + ".ca.crt")
+        key = self.options.state.with_name(self.options.state.name + ".ca.key")
+        if certificate.exists() and key.exists():
+            return CertificateAuthority(KeyPair(certificate.read_bytes(), key.read_bytes()), now)
+        authority = CertificateAuthority.create(now)
+        key.touch(mode=0o600)
+        key.write_bytes(authority.pair.key)
+        certificate.write_bytes(authority.pair.certificate)
+        return authority
+
+    def data_folder(self) -> Path:
+        """Where nodes keep logs and volumes."""
+        if self.options.data is not None:
+            self.options.data.mkdir(parents=True, exist_ok=True)
+            return self.options.data
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix=f"slipway-{self.options.name}-")
+        return Path(self._folder.name)
+
+    async def stop(self) -> None:
+        """Stop everything; harmless when stopped already."""
+        for part in reversed(self._running):
+            await part.stop()
+        self._running.clear()
+        if self._listener is not None:
+            await self._listener.close()
+            self._listener = None
+        if self._plane is not None:
+            self._plane.close()
+        if self._folder is not None:
+            folder, self._folder = self._folder, None
+            await asyncio.to_thread(folder.cleanup)
+
+    def kubeconfig(self, namespace: str = "default") -> dict[str, Any]:
+        """The administrator's kubeconfig, as an object."""
+        return kubeconfig(
+            self.options.name,
+            self.url,
+            ca=self.ca,
+            client=self._admin,
+            token="" if self._admin else self.admin_token,
+            namespace=namespace,
+        )
+
+    def client(self, user: str = "kubernetes-admin", groups: tuple[str, ...] = ("system:masters",)) -> Client:
+        """A client of this process: no sockets, the same API."""
+        transport = InProcessTransport(self.plane.api.handle, Identity(user, groups))
+        return Client(transport, user_agent=user.rpartition(":")[2], clock=self.clock)
+
+    def new_token(self, user: str, groups: tuple[str, ...] = ()) -> str:
+        """A bearer token for a user of one's choice, valid while this cluster runs."""
+        token = secrets.token_urlsafe(24)
+        self.plane.tokens.identities[token] = Identity(user, groups)
+        return token
+
+
+def service_address(service_range: str) -> str:
+    """The address of the `kubernetes` Service: the first of the range."""
+    import ipaddress
+
+    return str(ipaddress.ip_network(service_range)[1])

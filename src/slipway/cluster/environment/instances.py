@@ -1,0 +1,155 @@
+"""Clusters that run in processes of their own: their folders, how they are found, started and ended.
+
+Each cluster has a folder under `home()`: `cluster.json` says what runs and where, `kubeconfig` how to enter,
+`log` what it said. A process is known by its id and its start time, so that a reused id is not mistaken for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from slipway.cluster.environment.kubeconfig import write_private
+
+NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$")
+
+
+class InstanceError(Exception):
+    """Something about a cluster's process is not as asked; the text is for people."""
+
+
+def home() -> Path:
+    """SLIPWAY_HOME, else the user's state folder."""
+    given = os.environ.get("SLIPWAY_HOME")
+    if given:
+        return Path(given)
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "slipway"
+
+
+def folder_of(name: str) -> Path:
+    if not NAME.match(name):
+        raise InstanceError(
+            f"cluster name {name!r}: use lower-case letters, digits and '-', at most 32, starting and ending"
+            " with a letter or digit"
+        )
+    return home() / "clusters" / name
+
+
+def start_time(pid: int) -> str:
+    """When a process began, in the system's own terms; empty when there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        fields = stat.rpartition(")")[2].split()
+        return "" if fields[0] == "Z" else fields[19]
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return ""
+    found = subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What `cluster.json` says."""
+
+    name: str
+    pid: int
+    started: str  # start time of the process, see `start_time`
+    url: str
+    runtime: str
+    nodes: int
+    state: str  # "memory" or a path
+    created: float  # seconds since 1970
+
+    @property
+    def folder(self) -> Path:
+        return folder_of(self.name)
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.folder / "kubeconfig"
+
+    @property
+    def running(self) -> bool:
+        return self.started != "" and start_time(self.pid) == self.started
+
+
+def read(name: str) -> Instance | None:
+    try:
+        data = json.loads((folder_of(name) / "cluster.json").read_text())
+        return Instance(**data)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write(instance: Instance) -> None:
+    write_private(instance.folder / "cluster.json", asdict(instance))
+
+
+def all_instances() -> list[Instance]:
+    folder = home() / "clusters"
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return [found for found in map(read, names) if found is not None]
+
+
+def running(name: str) -> Instance:
+    """The running cluster of that name; InstanceError says how to start one."""
+    instance = read(name)
+    if instance is None or not instance.running:
+        others = [other.name for other in all_instances() if other.running]
+        hint = f"; running: {', '.join(others)}" if others else ""
+        raise InstanceError(
+            f"no cluster {name!r} is running{hint}. Start it: slipway up --name {name} --detach"
+        )
+    return instance
+
+
+def detach(name: str, arguments: Sequence[str], timeout: float = 30.0) -> Instance:
+    """Start `slipway up` in a process of its own and return when it is ready."""
+    folder = folder_of(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cluster.json").unlink(missing_ok=True)
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "slipway.cli.main", "up", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        instance = read(name)
+        if instance is not None and instance.pid == process.pid:
+            return instance
+        if process.poll() is not None:
+            said = log.read_text(errors="replace").strip().splitlines()
+            raise InstanceError("\n".join(said[-5:]) or f"the cluster ended at once; see {log}")
+        time.sleep(0.01)
+    process.kill()
+    raise InstanceError(f"the cluster was not ready within {timeout:g} s; see {log}")
+
+
+def end(instance: Instance, timeout: float = 20.0) -> None:
+    """Ask the process to stop, insist if it does not, and remove its folder."""
+    if instance.running:
+        os.kill(instance.pid, signal.SIGTERM)
+        until = time.monotonic() + timeout
+        while instance.running and time.monotonic() < until:
+            time.sleep(0.02)
+        if instance.running:
+            os.kill(instance.pid, signal.SIGKILL)
+    shutil.rmtree(instance.folder, ignore_errors=True)

@@ -1,0 +1,58 @@
+"""Definitions of built-in kinds: their schema, rows of `kinds.json` and strategies put together."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from slipway.cluster.registry.definition import Definition, Row, row_of
+from slipway.cluster.registry.strategies import strategy_of
+from slipway.cluster.schema.builtin import shape_of
+from slipway.cluster.schema.builtin_selectors import field_selectors
+from slipway.cluster.schema.resource import Resource
+from slipway.cluster.status import FieldError
+
+Object = dict[str, Any]
+
+
+def make_builtin(resource: Resource) -> Definition:
+    row = row_of(resource)
+    bucket = row.storage or resource.qualified
+    selectable = {name: field.value_of for name, field in field_selectors(resource).items()}
+    own_fields = {"metadata.name", "metadata.namespace"}
+    storage_version = _storage_api_version(resource, row)
+    same = storage_version == resource.api_version
+    return Definition(
+        resource=resource,
+        bucket=bucket,
+        row=row,
+        strategy=strategy_of(resource),
+        shape=partial(shape_of, resource.group, resource.version, resource.kind),
+        decode=lambda obj, mode: [],
+        default=lambda obj: None,
+        validate=_no_errors,
+        to_storage=_unchanged if same else partial(_retagged, storage_version),
+        from_storage=_unchanged if same else partial(_retagged, resource.api_version),
+        selectable=selectable,
+        declares_fields=not own_fields.issuperset(selectable),
+        storage_api_version=storage_version,
+    )
+
+
+def _storage_api_version(resource: Resource, row: Row) -> str:
+    if row.storage:
+        return "v1"
+    version = row.storage_version or resource.version
+    return f"{resource.group}/{version}" if resource.group else version
+
+
+def _unchanged(obj: Object) -> Object:
+    return obj
+
+
+def _retagged(api_version: str, obj: Object) -> Object:
+    return {**obj, "apiVersion": api_version}
+
+
+def _no_errors(obj: Object, old: Object | None, subresource: str) -> list[FieldError]:
+    return []

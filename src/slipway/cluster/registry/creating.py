@@ -1,0 +1,110 @@
+"""POST: a new object, from the body to the store."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from slipway.cluster.registry import ownership
+from slipway.cluster.registry.call import Call
+from slipway.cluster.registry.definition import Definition
+from slipway.cluster.registry.object_metadata import (
+    MAX_GENERATED_BASE,
+    SERVER_FIELDS,
+    check_place,
+    check_type,
+    drop_empty,
+    meta,
+    missing_name,
+)
+from slipway.cluster.registry.registry import Registry, Written, stamped
+from slipway.cluster.status import StatusError, already_exists, invalid
+from slipway.cluster.store import Conflict, Put, Record
+
+Object = dict[str, Any]
+
+
+async def create(registry: Registry, call: Call, body: Object) -> Written:
+    """Create `body`, which is taken over. 409 when the name is taken, 422 when it is invalid."""
+    definition = registry.definitions.of(call.resource)
+    resource = call.resource
+    check_type(body, resource, resource.kind, resource.api_version)
+    call.warnings += definition.decode(body, call.options.field_validation)
+    return await create_decoded(registry, call, definition, body)
+
+
+async def create_decoded(
+    registry: Registry, call: Call, definition: Definition, obj: Object, applied: bool = False
+) -> Written:
+    resource = call.resource
+    check_place(obj, resource.namespaced, call.namespace, call.name)
+    metadata = meta(obj)
+    if metadata.get("resourceVersion"):
+        raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
+    definition.default(obj)
+    _prepare_metadata(registry, call, definition, obj)
+    if not applied:
+        ownership.record_update(definition, call, obj, None, registry.clock)
+    admitted = await registry.admission.mutate(call, copy.deepcopy(obj), None)
+    assert admitted is not None
+    if admitted != obj:
+        before = obj
+        obj = admitted
+        definition.default(obj)
+        if not applied:
+            ownership.record_update(definition, call, obj, None, registry.clock)
+        del before
+    definition.strategy.prepare_create(registry, call, obj)
+    drop_empty(obj["metadata"])
+    _validate(registry, call, definition, obj)
+    await registry.admission.validate(call, obj, None)
+    return _store(registry, call, definition, obj)
+
+
+def _prepare_metadata(registry: Registry, call: Call, definition: Definition, obj: Object) -> None:
+    metadata = meta(obj)
+    for name in SERVER_FIELDS:
+        metadata.pop(name, None)
+    if not metadata.get("name") and metadata.get("generateName"):
+        metadata["name"] = registry.generate_name(str(metadata["generateName"])[:MAX_GENERATED_BASE])
+    call.name = call.name or str(metadata.get("name") or "")
+    metadata["uid"] = registry.new_uid()
+    metadata["creationTimestamp"] = registry.clock.timestamp()
+    if definition.row.generation:
+        metadata["generation"] = 1
+    if definition.row.status is not None:
+        obj["status"] = copy.deepcopy(definition.row.status)
+    elif definition.resource.custom and definition.has_status:
+        obj.pop("status", None)
+
+
+def _validate(registry: Registry, call: Call, definition: Definition, obj: Object) -> None:
+    metadata = obj["metadata"]
+    errors = []
+    if not metadata.get("name"):
+        errors.append(missing_name())
+    errors += definition.validate(obj, None, "")
+    errors += definition.strategy.validate(registry, call, obj, None)
+    if errors:
+        resource = definition.resource
+        raise invalid(resource.kind, resource.group, str(metadata.get("name") or ""), errors)
+
+
+def _store(registry: Registry, call: Call, definition: Definition, obj: Object) -> Written:
+    metadata = obj["metadata"]
+    key = definition.key(metadata.get("namespace", ""), metadata["name"])
+    resource = call.resource
+    taken = already_exists(resource.plural, resource.group, metadata["name"])
+    stored = definition.to_storage(obj)
+    if call.options.dry_run:
+        if registry.store.get(definition.bucket, key) is not None:
+            raise taken
+        return Written(Record(key, stored, 0, 0), created=True)
+    try:
+        (record,) = registry.store.commit(
+            Put(definition.bucket, key, lambda revision: stamped(stored, revision), expected=0)
+        )
+    except Conflict:
+        raise taken from None
+    definition.strategy.after_create(registry, record.value)
+    return Written(record, created=True)

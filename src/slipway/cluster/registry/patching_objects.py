@@ -1,0 +1,50 @@
+"""PATCH: the stored object changed by a patch of any of the four kinds, then written like an update."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Literal
+
+from slipway.cluster.registry.call import Call
+from slipway.cluster.registry.definition import Definition
+from slipway.cluster.registry.object_metadata import check_place, check_type
+from slipway.cluster.registry.reading import missing
+from slipway.cluster.registry.registry import Registry, Written
+from slipway.cluster.registry.updating import ATTEMPTS, replace
+from slipway.cluster.status import OBJECT_MODIFIED, conflict
+from slipway.cluster.store import Conflict
+
+Object = dict[str, Any]
+PatchKind = Literal["json", "merge", "strategic"]
+Change = Callable[[Object], Object]
+
+
+async def patch(registry: Registry, call: Call, change: Change) -> Written:
+    """Apply `change` to the stored object; again on a newer one when another writer was faster, unless the
+    patch itself names a revision."""
+    definition = registry.definitions.of(call.resource)
+    key = definition.key(call.namespace, call.name)
+    for _ in range(ATTEMPTS):
+        record = registry.store.get(definition.bucket, key)
+        if record is None:
+            raise missing(call)
+        old = registry.served(definition, record)
+        obj = change(copy.deepcopy(old))
+        named_revision = (obj.get("metadata") or {}).get("resourceVersion") != old["metadata"][
+            "resourceVersion"
+        ]
+        _check(call, definition, obj)
+        try:
+            return await replace(registry, call, definition, record, obj)
+        except Conflict:
+            if named_revision:
+                break
+    raise conflict(call.resource.plural, call.resource.group, call.name, OBJECT_MODIFIED)
+
+
+def _check(call: Call, definition: Definition, obj: Object) -> None:
+    resource = call.resource
+    check_type(obj, resource, resource.kind, resource.api_version)
+    call.warnings += definition.decode(obj, call.options.field_validation)
+    check_place(obj, resource.namespaced, call.namespace, call.name)

@@ -1,0 +1,19 @@
+"""Strategies of the kinds that need one, a module a subject; all others use the default."""
+
+from slipway.cluster.registry.strategies.namespaces import NamespaceStrategy
+from slipway.cluster.registry.strategies.pods import PodStrategy
+from slipway.cluster.registry.strategy import Strategy
+from slipway.cluster.schema.resource import Resource
+
+_DEFAULT = Strategy()
+_STRATEGIES: dict[str, Strategy] = {
+    "namespaces": NamespaceStrategy(),
+    "pods": PodStrategy(),
+}
+
+
+def strategy_of(resource: Resource) -> Strategy:
+    return _STRATEGIES.get(resource.qualified, _DEFAULT)
+
+
+__all__ = ["strategy_of"]

@@ -1,0 +1,189 @@
+"""PUT, and the second half of PATCH: a changed object, from the body to the store."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from slipway.cluster.registry import aspects, ownership
+from slipway.cluster.registry.call import Call
+from slipway.cluster.registry.creating import create_decoded
+from slipway.cluster.registry.definition import Definition
+from slipway.cluster.registry.object_metadata import (
+    check_place,
+    check_type,
+    drop_empty,
+    keep_server_fields,
+    meta,
+)
+from slipway.cluster.registry.reading import missing
+from slipway.cluster.registry.registry import Registry, Written, stamped
+from slipway.cluster.status import OBJECT_MODIFIED, FieldError, StatusError, conflict, invalid
+from slipway.cluster.store import Conflict, Delete, Put, Record
+
+Object = dict[str, Any]
+ATTEMPTS = 5  # of a write that named no revision and met another writer
+
+
+async def update(registry: Registry, call: Call, body: Object) -> Written:
+    """Replace an object by `body`, which is taken over."""
+    definition = registry.definitions.of(call.resource)
+    resource = call.resource
+    check_type(body, resource, resource.kind, resource.api_version)
+    call.warnings += definition.decode(body, call.options.field_validation)
+    check_place(body, resource.namespaced, call.namespace, call.name)
+    key = definition.key(call.namespace, call.name)
+    for _ in range(ATTEMPTS):
+        record = registry.store.get(definition.bucket, key)
+        if record is None:
+            if not definition.row.create_on_update or call.subresource:
+                raise missing(call)
+            body["metadata"].pop("resourceVersion", None)
+            call.verb = "create"
+            return await create_decoded(registry, call, definition, body)
+        try:
+            return await replace(registry, call, definition, record, copy.deepcopy(body))
+        except Conflict:
+            if body["metadata"].get("resourceVersion"):
+                raise _modified(call) from None
+    raise _modified(call)
+
+
+def _modified(call: Call) -> StatusError:
+    return conflict(call.resource.plural, call.resource.group, call.name, OBJECT_MODIFIED)
+
+
+def check_preconditions(call: Call, definition: Definition, obj: Object, record: Record) -> None:
+    """The revision and uid in the body, where they are given, are those of the stored object."""
+    metadata, stored = meta(obj), record.value["metadata"]
+    said = metadata.get("resourceVersion")
+    if said and said != "0":
+        if said != stored["resourceVersion"]:
+            raise _modified(call)
+    elif not definition.row.unconditional_update or definition.resource.custom:
+        shown = FieldError(
+            "FieldValueInvalid",
+            "metadata.resourceVersion",
+            0,
+            "must be specified for an update",
+            shown="0x0",
+        )
+        raise invalid(definition.resource.kind, definition.resource.group, call.name, [shown])
+    uid = metadata.get("uid")
+    if uid and uid != stored["uid"]:
+        raise conflict(
+            call.resource.plural,
+            call.resource.group,
+            call.name,
+            f"Precondition failed: UID in precondition: {uid}, UID in object meta: {stored['uid']}",
+        )
+
+
+async def replace(
+    registry: Registry,
+    call: Call,
+    definition: Definition,
+    record: Record,
+    obj: Object,
+    *,
+    applied: bool = False,
+) -> Written:
+    """Put `obj` in the place of `record`. store.Conflict when another writer was faster."""
+    old = registry.served(definition, record)
+    check_preconditions(call, definition, obj, record)
+    obj = _prepare(registry, call, definition, obj, old, applied)
+    admitted = await registry.admission.mutate(call, copy.deepcopy(obj), old)
+    assert admitted is not None
+    if admitted != obj:
+        obj = _prepare(registry, call, definition, admitted, old, applied)
+    _bump_generation(call, definition, obj, old)
+    _validate(registry, call, definition, obj, old)
+    await registry.admission.validate(call, obj, old)
+    return _store(registry, call, definition, record, obj, old)
+
+
+def _prepare(
+    registry: Registry, call: Call, definition: Definition, obj: Object, old: Object, applied: bool
+) -> Object:
+    keep_server_fields(meta(obj), old["metadata"])
+    obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
+    definition.default(obj)
+    if call.subresource:
+        obj = aspects.only_part(definition, call.subresource, obj, old)
+    else:
+        aspects.keep_parts(definition, obj, old)
+        definition.strategy.prepare_update(registry, call, obj, old)
+    if not applied:
+        ownership.record_update(definition, call, obj, old, registry.clock)
+    drop_empty(obj["metadata"])
+    return obj
+
+
+def _bump_generation(call: Call, definition: Definition, obj: Object, old: Object) -> None:
+    custom = definition.resource.custom
+    if not custom and not definition.row.generation:
+        return
+    if call.subresource == "status":
+        changed = False
+    elif custom:
+        ignored = {"metadata", "status"} if definition.has_status else {"metadata"}
+        changed = _without(obj, ignored) != _without(old, ignored)
+    else:
+        changed = definition.strategy.changed_spec(obj, old)
+    if changed:
+        obj["metadata"]["generation"] = int(old["metadata"].get("generation") or 0) + 1
+
+
+def _without(obj: Object, names: set[str]) -> Object:
+    return {name: value for name, value in obj.items() if name not in names}
+
+
+def _validate(registry: Registry, call: Call, definition: Definition, obj: Object, old: Object) -> None:
+    errors = []
+    if old["metadata"].get("deletionTimestamp"):
+        known = old["metadata"].get("finalizers") or []
+        added = [f for f in obj["metadata"].get("finalizers") or [] if f not in known]
+        if added:
+            listed = ", ".join(f'"{name}"' for name in added)
+            errors.append(
+                FieldError(
+                    "FieldValueForbidden",
+                    "metadata.finalizers",
+                    detail="no new finalizers can be added if the object is being deleted, found new"
+                    f" finalizers []string{{{listed}}}",
+                )
+            )
+    errors += definition.validate(obj, old, call.subresource)
+    errors += definition.strategy.validate(registry, call, obj, old)
+    if errors:
+        raise invalid(definition.resource.kind, definition.resource.group, call.name, errors)
+
+
+def _store(
+    registry: Registry, call: Call, definition: Definition, record: Record, obj: Object, old: Object
+) -> Written:
+    if ownership.without_stamps(obj) == ownership.without_stamps(old):
+        return Written(record)
+    stored = definition.to_storage(obj)
+    if call.options.dry_run:
+        return Written(Record(record.key, stored, record.created, record.revision))
+    make: Callable[[int], Object] = lambda revision: stamped(stored, revision)  # noqa: E731
+    if finished_deleting(definition, obj):
+        (gone,) = registry.store.commit(Delete(definition.bucket, record.key, make, record.revision))
+        definition.strategy.after_delete(registry, gone.value)
+        return Written(gone, deleted=True)
+    (new,) = registry.store.commit(Put(definition.bucket, record.key, make, record.revision))
+    definition.strategy.after_update(registry, new.value, record.value)
+    return Written(new)
+
+
+def finished_deleting(definition: Definition, obj: Object) -> bool:
+    """A deleted object that nothing holds any more."""
+    metadata = obj["metadata"]
+    return bool(
+        metadata.get("deletionTimestamp")
+        and not metadata.get("finalizers")
+        and not metadata.get("deletionGracePeriodSeconds")
+        and not definition.strategy.holds(obj)
+    )

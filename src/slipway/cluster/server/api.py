@@ -1,0 +1,283 @@
+"""The API: a request comes in as HTTP, passes authentication, routing and authorization, and is answered by the
+registry or by a document.
+
+This is the one hook point that every request passes (`ApiServer.handle`): faults and recordings wrap it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from slipway.cluster.access.authentication import Authenticator
+from slipway.cluster.access.authorization import Attributes, Authorizer, refusal
+from slipway.cluster.exchange import Identity, Request, Response
+from slipway.cluster.registry import deleting, patching_objects, reading
+from slipway.cluster.registry.call import Call, Verb
+from slipway.cluster.registry.creating import create
+from slipway.cluster.registry.definition import Definition
+from slipway.cluster.registry.registry import Registry, Written
+from slipway.cluster.registry.updating import update
+from slipway.cluster.schema.resource import Resource
+from slipway.cluster.server import api_encoding
+from slipway.cluster.server.api_bodies import object_body, patch_change
+from slipway.cluster.server.api_options import check_write_options, merge_delete_options, parse_options
+from slipway.cluster.server.api_paths import Target, parse_path
+from slipway.cluster.status import StatusError, method_not_allowed, resource_not_found
+
+Object = dict[str, Any]
+JSON = {"content-type": "application/json"}
+_METHOD_VERBS: dict[str, Verb] = {
+    "GET": "get",
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "delete",
+}
+_TRUE = {"true", "1", "True"}
+# Watches without timeoutSeconds end after a random time between this and twice this, as the API server's do.
+MIN_WATCH_SECONDS = 1800.0
+
+SubresourceHandler = Callable[[Call, Request], Awaitable[Response]]
+
+
+def status_response(error: StatusError) -> Response:
+    return Response(error.code, {**JSON, **error.headers}, orjson.dumps(error.to_object()))
+
+
+class ApiServer:
+    """`documents` answers paths that are not resources (discovery, version, health, OpenAPI): it returns None
+    for those it does not know. `subresources` are handlers by (qualified plural, sub-resource)."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        documents: Callable[[Request, Identity], Awaitable[Response | None]],
+        subresources: dict[tuple[str, str], SubresourceHandler],
+    ) -> None:
+        self.registry = registry
+        self.authenticator = authenticator
+        self.authorizer = authorizer
+        self._documents = documents
+        self._subresources = subresources
+
+    async def handle(self, request: Request) -> Response:
+        """Answer any request; a StatusError becomes its Status, anything else a 500 that says so."""
+        try:
+            identity = self.authenticator.identify(request)
+            target = parse_path(request.path)
+            if target is None:
+                return await self._document(request, identity)
+            return await self._resource(request, identity, target)
+        except StatusError as error:
+            return status_response(error)
+
+    def authorize(self, identity: Identity, attributes: Attributes) -> None:
+        if not self.authorizer.decide(identity, attributes).allowed:
+            raise refusal(identity, attributes)
+
+    async def _document(self, request: Request, identity: Identity) -> Response:
+        verb = {"GET": "get", "HEAD": "head"}.get(request.method, request.method.lower())
+        self.authorize(identity, Attributes(_METHOD_VERBS.get(request.method, verb), path=request.path))
+        answer = await self._documents(request, identity)
+        if answer is not None:
+            return answer
+        return Response(404, {"content-type": "text/plain; charset=utf-8"}, b"404 page not found\n")
+
+    async def _resource(self, request: Request, identity: Identity, target: Target) -> Response:
+        call, resource = self._understand(request, identity, target)
+        attributes = Attributes(
+            call.verb,
+            target.group,
+            target.version,
+            target.plural,
+            target.subresource,
+            target.namespace,
+            target.name,
+        )
+        if target.plural == "namespaces" and target.group == "" and target.name:
+            attributes = Attributes(
+                call.verb, "", target.version, "namespaces", target.subresource, target.name, target.name
+            )
+        self.authorize(identity, attributes)
+        if resource is None:
+            if (
+                not any(
+                    group == target.group and version == target.version
+                    for group, version, _ in self.registry.definitions.catalogue.resources
+                )
+                and target.group
+            ):
+                return Response(404, {"content-type": "text/plain; charset=utf-8"}, b"404 page not found\n")
+            raise resource_not_found()
+        call.resource = resource
+        response = await self._dispatch(request, call, target)
+        for warning in dict.fromkeys(call.warnings):
+            _add_warning(response, warning)
+        return response
+
+    def _understand(
+        self, request: Request, identity: Identity, target: Target
+    ) -> tuple[Call, Resource | None]:
+        resource = self.registry.definitions.catalogue.find(target.group, target.version, target.plural)
+        verb = self._verb(request, target)
+        options = parse_options(request.query, verb)
+        placeholder = resource or Resource(
+            target.group, target.version, target.plural, target.plural, "", bool(target.namespace), ()
+        )
+        call = Call(
+            verb,
+            placeholder,
+            target.namespace,
+            target.name,
+            target.subresource,
+            options,
+            identity,
+            request.headers.get("user-agent", ""),
+        )
+        return call, resource
+
+    def _verb(self, request: Request, target: Target) -> Verb:
+        method = "GET" if request.method == "HEAD" else request.method
+        verb = _METHOD_VERBS.get(method)
+        if verb is None:
+            raise method_not_allowed()
+        if verb == "get":
+            watching = target.legacy_watch or _flag(request.query, "watch")
+            if watching and not target.subresource:
+                return "watch"
+            return "get" if target.name else "list"
+        if verb == "delete" and not target.name:
+            return "deletecollection"
+        return verb
+
+    async def _dispatch(self, request: Request, call: Call, target: Target) -> Response:
+        resource = call.resource
+        if target.namespace and not resource.namespaced:
+            raise resource_not_found()
+        if target.subresource:
+            handler = self._subresources.get((resource.qualified, target.subresource)) or (
+                self._subresources.get(("*", target.subresource))
+                if resource.subresource(target.subresource)
+                else None
+            )
+            if handler is not None:
+                return await handler(call, request)
+            found = resource.subresource(target.subresource)
+            if found is None or target.rest:
+                raise resource_not_found()
+            if call.verb not in found.verbs:
+                raise method_not_allowed()
+        elif call.verb not in resource.verbs:
+            raise method_not_allowed()
+        if (
+            resource.namespaced
+            and not target.namespace
+            and call.verb not in {"list", "watch", "deletecollection"}
+        ):
+            raise method_not_allowed() if target.name or call.verb == "create" else resource_not_found()
+        return await self._answer(request, call)
+
+    async def _answer(self, request: Request, call: Call) -> Response:
+        definition = self.registry.definitions.of(call.resource)
+        store = self.registry.store
+        match call.verb:
+            case "get":
+                return self._object(definition, reading.get(store, definition, call))
+            case "list":
+                listing = reading.list_page(store, definition, call)
+                return Response(200, dict(JSON), api_encoding.list_bytes(definition, listing))
+            case "watch":
+                return await self._watch(definition, call)
+            case "create":
+                if call.name and not call.subresource:
+                    raise method_not_allowed()
+                check_write_options(call.options, call.verb, apply=False)
+                written = await create(self.registry, call, object_body(request))
+                return self._object(definition, written.record, 201)
+            case "update":
+                if not call.name:
+                    raise method_not_allowed()
+                check_write_options(call.options, call.verb, apply=False)
+                written = await update(self.registry, call, object_body(request))
+                return self._written(definition, written)
+            case "patch":
+                return await self._patch(request, definition, call)
+            case "delete":
+                self._delete_options(request, call)
+                return self._deleted(definition, call, await deleting.delete(self.registry, call))
+            case "deletecollection":
+                self._delete_options(request, call)
+                records = await deleting.delete_collection(self.registry, call)
+                listing = reading.Listing(records, store.revision)
+                return Response(200, dict(JSON), api_encoding.list_bytes(definition, listing))
+
+    async def _watch(self, definition: Definition, call: Call) -> Response:
+        timeout = call.options.timeout_seconds
+        if timeout is None:
+            timeout = MIN_WATCH_SECONDS * (1 + random.random())
+        if call.name:
+            reading.get(self.registry.store, definition, call)
+            term = f"metadata.name={call.name}"
+            before = call.options.field_selector
+            call.options.field_selector = f"{before},{term}" if before else term
+        events = await reading.watch(self.registry.store, definition, call, self.registry.clock, timeout)
+        return Response(200, dict(JSON), api_encoding.event_lines(definition, events))
+
+    async def _patch(self, request: Request, definition: Definition, call: Call) -> Response:
+        media = request.headers.get("content-type", "").partition(";")[0].strip()
+        apply = media == "application/apply-patch+yaml"
+        change = patch_change(request, definition, media)
+        check_write_options(call.options, call.verb, apply=apply)
+        written = await patching_objects.patch(self.registry, call, change)
+        return self._written(definition, written)
+
+    def _delete_options(self, request: Request, call: Call) -> None:
+        if request.body:
+            merge_delete_options(call.options, object_body(request), call.verb)
+
+    def _object(self, definition: Definition, record: Any, status: int = 200) -> Response:
+        return Response(status, dict(JSON), api_encoding.object_bytes(definition, record))
+
+    def _written(self, definition: Definition, written: Written) -> Response:
+        return self._object(definition, written.record, 201 if written.created else 200)
+
+    def _deleted(self, definition: Definition, call: Call, written: Written) -> Response:
+        if not written.deleted or definition.row.returns_object:
+            return self._object(definition, written.record)
+        resource = call.resource
+        details: Object = {
+            "name": call.name,
+            "kind": resource.plural,
+            "uid": written.record.value["metadata"]["uid"],
+        }
+        if resource.group:
+            details["group"] = resource.group
+        status = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Success",
+            "details": details,
+        }
+        return Response(200, dict(JSON), orjson.dumps(status))
+
+
+def _flag(query: str, name: str) -> bool:
+    for part in query.split("&"):
+        key, _, value = part.partition("=")
+        if key == name:
+            return value in _TRUE
+    return False
+
+
+def _add_warning(response: Response, text: str) -> None:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    line = f'299 - "{escaped}"'
+    before = response.headers.get("warning")
+    response.headers["warning"] = f"{before}, {line}" if before else line

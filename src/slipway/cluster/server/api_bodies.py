@@ -1,0 +1,75 @@
+"""Request bodies: an object in JSON, YAML or protobuf, or a patch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import yaml
+
+from slipway.cluster.exchange import Request
+from slipway.cluster.registry.definition import Definition
+from slipway.cluster.status import bad_request, unsupported_media_type
+
+Object = dict[str, Any]
+
+
+def _media(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def object_body(request: Request) -> Object:
+    """The object in the body; 400 when it cannot be read, 415 for a media type that is not served."""
+    media = _media(request)
+    if media in {"", "application/json", "text/json"}:
+        value = _json(request.body)
+    elif media == "application/yaml":
+        value = _yaml(request.body)
+    else:
+        raise unsupported_media_type(
+            "the body of the request was in an unknown format - accepted media types include:"
+            " application/json, application/yaml, application/vnd.kubernetes.protobuf"
+        )
+    if not isinstance(value, dict):
+        raise bad_request(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal"
+            f" {_go_kind(value)} into Go value of type struct {{ APIVersion string"
+            ' "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+        )
+    return value
+
+
+def _go_kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int | float):
+        return "number"
+    return "string" if isinstance(value, str) else "array" if isinstance(value, list) else "null"
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(body)  # what orjson refuses and Go takes: integers of more than 64 bits
+    except (ValueError, RecursionError) as error:
+        raise bad_request(f"couldn't get version/kind; json parse error: {error}") from None
+
+
+def _yaml(body: bytes) -> Any:
+    try:
+        return yaml.load(body, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise bad_request(f"error converting YAML to JSON: {error}") from None
+
+
+def patch_change(request: Request, definition: Definition, media: str) -> Callable[[Object], Object]:
+    """What a PATCH body does to an object; 415 for a media type that the kind does not take."""
+    raise unsupported_media_type(
+        "the body of the request was in an unknown format - accepted media types include:"
+        " application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
+    )

@@ -1,0 +1,84 @@
+"""Records and listings as JSON bytes. An object is serialised once per revision and served version; lists and
+watch events are put together from those bytes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+
+from slipway.cluster.registry.definition import Definition
+from slipway.cluster.registry.reading import INITIAL_EVENTS_END, Listing, WatchEvent
+from slipway.cluster.store import Record
+
+Object = dict[str, Any]
+
+
+def item_bytes(definition: Definition, record: Record) -> bytes:
+    """The object without kind and apiVersion, as items of typed lists are."""
+    key = definition.resource.api_version
+    found = record.encoded.get(key)
+    if found is None:
+        value = definition.from_storage(record.value)
+        bare = {name: part for name, part in value.items() if name not in {"kind", "apiVersion"}}
+        found = record.encoded[key] = orjson.dumps(bare)
+    return found
+
+
+def _type_meta(definition: Definition) -> bytes:
+    resource = definition.resource
+    return b'{"kind":"%s","apiVersion":"%s"' % (resource.kind.encode(), resource.api_version.encode())
+
+
+def object_bytes(definition: Definition, record: Record) -> bytes:
+    """The whole object."""
+    return _type_meta(definition) + b"," + item_bytes(definition, record)[1:]
+
+
+def list_metadata(listing: Listing) -> Object:
+    metadata: Object = {"resourceVersion": str(listing.revision)}
+    if listing.continue_token:
+        metadata["continue"] = listing.continue_token
+        if listing.remaining is not None:
+            metadata["remainingItemCount"] = listing.remaining
+    return metadata
+
+
+def list_bytes(definition: Definition, listing: Listing) -> bytes:
+    resource = definition.resource
+    encode = object_bytes if resource.custom else item_bytes
+    return b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[%s]}' % (
+        (definition.custom.get("list_kind") or resource.list_kind).encode(),
+        resource.api_version.encode(),
+        orjson.dumps(list_metadata(listing)),
+        b",".join([encode(definition, record) for record in listing.records]),
+    )
+
+
+def bookmark(definition: Definition, event: WatchEvent) -> Object:
+    """The object of a BOOKMARK event: nothing but its kind and the revision."""
+    metadata: Object = {"resourceVersion": str(event.revision), "creationTimestamp": None}
+    if event.initial_end:
+        metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
+    return {
+        "kind": definition.resource.kind,
+        "apiVersion": definition.resource.api_version,
+        "metadata": metadata,
+    }
+
+
+def event_line(definition: Definition, event: WatchEvent) -> bytes:
+    """One line of a watch stream."""
+    if event.record is not None:
+        return b'{"type":"%s","object":%s}\n' % (
+            event.kind.encode(),
+            object_bytes(definition, event.record),
+        )
+    obj = event.error if event.error is not None else bookmark(definition, event)
+    return orjson.dumps({"type": event.kind, "object": obj}) + b"\n"
+
+
+async def event_lines(definition: Definition, events: AsyncIterator[WatchEvent]) -> AsyncIterator[bytes]:
+    async for event in events:
+        yield event_line(definition, event)

@@ -1,0 +1,145 @@
+"""Query options of the API verbs, and DeleteOptions in a body, as `registry.call.Options`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qs
+
+from slipway.cluster.registry.call import Options
+from slipway.cluster.status import FieldError, StatusError, bad_request, invalid
+
+_OPTIONS_KIND = {
+    "create": "CreateOptions",
+    "update": "UpdateOptions",
+    "patch": "PatchOptions",
+    "delete": "DeleteOptions",
+    "deletecollection": "DeleteOptions",
+}
+_TRUE, _FALSE = {"1", "true", "True", "TRUE", "t", "T"}, {"0", "false", "False", "FALSE", "f", "F"}
+
+
+def _integer(text: str) -> int:
+    if not re.fullmatch(r"[+-]?\d+", text):
+        raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    return int(text)
+
+
+def _boolean(text: str) -> bool:
+    # The API server takes any unknown text for true (runtime.Convert_Slice_string_To_bool).
+    return text not in _FALSE and text.lower() != "false" and text != "0"
+
+
+def parse_options(query: str, verb: str) -> Options:
+    """Options of a request's query; StatusError 400 or 422 where a value is not allowed."""
+    values = parse_qs(query, keep_blank_values=True)
+    options = Options()
+    for name, (value, *_) in values.items():
+        match name:
+            case "fieldManager":
+                options.field_manager = value
+            case "fieldValidation":
+                options.field_validation = value
+            case "force":
+                options.force = _boolean(value) if value else None
+            case "resourceVersion":
+                options.resource_version = value
+            case "resourceVersionMatch":
+                options.resource_version_match = value
+            case "limit":
+                options.limit = _integer(value) if value else 0
+            case "continue":
+                options.continue_token = value
+            case "labelSelector":
+                options.label_selector = value
+            case "fieldSelector":
+                options.field_selector = value
+            case "timeoutSeconds":
+                options.timeout_seconds = float(_integer(value)) if value else None
+            case "allowWatchBookmarks":
+                options.allow_watch_bookmarks = _boolean(value)
+            case "sendInitialEvents":
+                options.send_initial_events = _boolean(value) if value else None
+            case "gracePeriodSeconds":
+                options.grace_period_seconds = _integer(value) if value else None
+            case "propagationPolicy":
+                options.propagation_policy = value
+            case "orphanDependents":
+                options.orphan_dependents = _boolean(value) if value else None
+    _set_dry_run(options, values.get("dryRun") or [], verb)
+    return options
+
+
+def _set_dry_run(options: Options, values: list[str], verb: str) -> None:
+    wrong = [value for value in values if value not in {"All", ""}]
+    if wrong:
+        raise _options_error(
+            verb,
+            FieldError(
+                "FieldValueNotSupported",
+                "dryRun",
+                detail='supported values: "All"',
+                shown="[]string{" + ", ".join(f'"{value}"' for value in values) + "}",
+            ),
+        )
+    options.dry_run = options.dry_run or "All" in values
+
+
+def _options_error(verb: str, *errors: FieldError) -> StatusError:
+    return invalid(_OPTIONS_KIND.get(verb, "ListOptions"), "meta.k8s.io", "", errors)
+
+
+def check_write_options(options: Options, verb: str, *, apply: bool) -> None:
+    """422 for field managers, `force` and `fieldValidation` that the API server refuses."""
+    errors = []
+    if verb == "patch":
+        if apply and not options.field_manager:
+            errors.append(
+                FieldError("FieldValueRequired", "fieldManager", detail="is required for apply patch")
+            )
+        if not apply and options.force is not None:
+            errors.append(
+                FieldError("FieldValueForbidden", "force", detail="may not be specified for non-apply patch")
+            )
+    if len(options.field_manager) > 128:
+        errors.append(
+            FieldError("FieldValueTooLong", "fieldManager", detail="may not be more than 128 bytes")
+        )
+    elif any(not character.isprintable() for character in options.field_manager):
+        errors.append(
+            FieldError(
+                "FieldValueInvalid",
+                "fieldManager",
+                options.field_manager,
+                "should only contain printable characters",
+            )
+        )
+    if options.field_validation not in {"", "Ignore", "Warn", "Strict"}:
+        errors.append(
+            FieldError(
+                "FieldValueNotSupported",
+                "fieldValidation",
+                options.field_validation,
+                'supported values: "", "Ignore", "Strict", "Warn"',
+            )
+        )
+    if errors:
+        raise _options_error(verb, *errors)
+
+
+def merge_delete_options(options: Options, body: dict[str, Any], verb: str) -> None:
+    """A DeleteOptions body takes the place of the query's options."""
+    if (body.get("kind") or "DeleteOptions") != "DeleteOptions":
+        raise bad_request(
+            f"expect meta.k8s.io/v1, Kind=DeleteOptions, got {body.get('apiVersion', '')}, Kind={body['kind']}"
+        )
+    if body.get("gracePeriodSeconds") is not None:
+        options.grace_period_seconds = int(body["gracePeriodSeconds"])
+    if body.get("propagationPolicy") is not None:
+        options.propagation_policy = str(body["propagationPolicy"])
+    if body.get("orphanDependents") is not None:
+        options.orphan_dependents = bool(body["orphanDependents"])
+    preconditions = body.get("preconditions") or {}
+    options.precondition_uid = str(preconditions.get("uid") or "")
+    options.precondition_resource_version = str(preconditions.get("resourceVersion") or "")
+    _set_dry_run(options, [str(value) for value in body.get("dryRun") or []], verb)
