@@ -1,0 +1,38 @@
+"""Defaults in a schema: each must be valid by the schema it stands in, and hold nothing that would be pruned."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+from slipway.cluster.schema.structural import coerce, prune, shape_of_schema
+from slipway.cluster.schema.structural_embedded import MalformedMetadata, embedded_errors
+from slipway.cluster.schema.structural_values import value_errors
+from slipway.cluster.status import FieldError
+
+
+def default_errors(schema: dict[str, Any], path: str) -> Iterator[FieldError]:
+    """What is wrong with the defaults of the schema at `path`; below additionalProperties none are looked at."""
+    default = schema.get("default")
+    if default is not None:
+        yield from _default_errors(schema, default, f"{path}.default")
+    if isinstance(schema.get("items"), dict):
+        yield from default_errors(schema["items"], f"{path}.items")
+    for name, child in (schema.get("properties") or {}).items():
+        yield from default_errors(child, f"{path}.properties[{name}]")
+
+
+def _default_errors(schema: dict[str, Any], default: Any, path: str) -> Iterator[FieldError]:
+    shape = shape_of_schema(schema)
+    pruned = copy.deepcopy(default)
+    if prune(pruned, shape, root=shape.embedded):
+        yield FieldError("FieldValueInvalid", path, default, "must not have unknown fields")
+    if isinstance(default, dict):
+        try:
+            coerce({"spec": copy.deepcopy(default)}, shape_of_schema({"properties": {"spec": schema}}))
+        except MalformedMetadata as error:
+            yield FieldError("FieldValueInvalid", path, default, str(error))
+            return
+    embedded = list(embedded_errors(default, shape, path))
+    yield from embedded or value_errors(default, shape, path)
