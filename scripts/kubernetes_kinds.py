@@ -3,9 +3,9 @@
     uv run python scripts/kubernetes_kinds.py 1.37.0        # needs the `go` command
     uv run python scripts/kubernetes_kinds.py 1.37.0 --source DIR   # a source tree of that release
 
-Source: the Go module `k8s.io/kubernetes` of the release (Apache-2.0), namely `api/discovery/aggregated_v2.json`
-(resources, verbs, subresources) and `api/openapi-spec/v3/*` (definitions, with list types, merge keys and
-defaults). The same input gives the same bytes.
+Source: the Go module `k8s.io/kubernetes` of the release (Apache-2.0), namely `api/discovery/*` (resources, verbs,
+subresources) and `api/openapi-spec/v3/*` (paths, and definitions with list types, merge keys and defaults).
+The same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 DATA = Path(__file__).resolve().parent.parent / "src/slipway/cluster/schema/data"
 GENERAL = re.compile(r"^v\d+$")  # beta and alpha versions are off unless asked for, since Kubernetes 1.24
+STATUS = "io.k8s.apimachinery.pkg.apis.meta.v1.Status"
 JsonObject = dict[str, Any]
 
 
@@ -49,7 +50,7 @@ def resources(tree: Path) -> JsonObject:
                     {
                         "version": version["version"],
                         "default": bool(GENERAL.match(version["version"])),
-                        "resources": [_resource(item) for item in version["resources"]],
+                        "resources": _resources(tree, group["metadata"].get("name", ""), version),
                     }
                     for version in group["versions"]
                 ],
@@ -57,6 +58,22 @@ def resources(tree: Path) -> JsonObject:
             for group in groups
         ]
     }
+
+
+def _resources(tree: Path, group: str, version: JsonObject) -> list[JsonObject]:
+    parts = ("apis", group, version["version"]) if group else ("api", version["version"])
+    document = json.loads((tree / f"api/openapi-spec/v3/{'__'.join(parts)}_openapi.json").read_text())
+    returning = {
+        path.split("/")[-2]
+        for path, item in document["paths"].items()
+        if path.endswith("/{name}") and "delete" in item and _answer(item["delete"]) != STATUS
+    }
+    return [_resource(item, returning) for item in version["resources"]]
+
+
+def _answer(operation: JsonObject) -> str:
+    schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    return str(schema["$ref"]).rpartition("/")[2]
 
 
 def _discovery_of_core(listing: JsonObject) -> JsonObject:
@@ -86,7 +103,7 @@ def _discovery_of_core(listing: JsonObject) -> JsonObject:
     return {"metadata": {}, "versions": [{"version": "v1", "resources": list(found.values())}]}
 
 
-def _resource(item: JsonObject) -> JsonObject:
+def _resource(item: JsonObject, returning: set[str]) -> JsonObject:
     compact = {
         "plural": item["resource"],
         "singular": item["singularResource"],
@@ -95,6 +112,7 @@ def _resource(item: JsonObject) -> JsonObject:
         "verbs": item["verbs"],
         "shortNames": item.get("shortNames", []),
         "categories": item.get("categories", []),
+        "deleteReturnsObject": item["resource"] in returning,
         "subresources": [
             {
                 "name": sub["subresource"],
@@ -106,7 +124,7 @@ def _resource(item: JsonObject) -> JsonObject:
             for sub in item.get("subresources", [])
         ],
     }
-    return {key: value for key, value in compact.items() if value != []}
+    return {key: value for key, value in compact.items() if value not in ([], False) or key == "namespaced"}
 
 
 def definitions(tree: Path) -> tuple[JsonObject, JsonObject]:
@@ -154,6 +172,64 @@ def _compact(schema: JsonObject) -> JsonObject:
     return compact
 
 
+def paths(tree: Path) -> JsonObject:
+    """Every published path, less the deprecated `/watch/` ones: documents, and the tables they point into."""
+    parameters, media_types = Table(), Table()
+    documents: JsonObject = {}
+    for source in sorted((tree / "api/openapi-spec/v3").iterdir()):
+        if source.name.endswith("_openapi.json"):
+            name = source.name.removesuffix("_openapi.json").replace("__", "/")
+            documents[name] = {
+                path: {
+                    method: [parameters.add(parameter) for parameter in operation]
+                    if method == "parameters"
+                    else _operation(operation, parameters, media_types)
+                    for method, operation in item.items()
+                }
+                for path, item in json.loads(source.read_text())["paths"].items()
+                if "/watch/" not in path
+            }
+    return {"parameters": parameters.rows, "mediaTypes": media_types.rows, "documents": documents}
+
+
+def _operation(operation: JsonObject, parameters: Table, media_types: Table) -> JsonObject:
+    compact = dict(operation)
+    if "parameters" in operation:
+        compact["parameters"] = [parameters.add(parameter) for parameter in operation["parameters"]]
+    if "requestBody" in operation:
+        compact["requestBody"] = _content(operation["requestBody"], media_types)
+    compact["responses"] = {
+        code: _content(answer, media_types) for code, answer in operation["responses"].items()
+    }
+    return compact
+
+
+def _content(part: JsonObject, media_types: Table) -> JsonObject:
+    """One schema for all its media types, said once."""
+    compact = {key: value for key, value in part.items() if key != "content"}
+    if "content" in part:
+        first, *others = part["content"].values()
+        assert all(other == first for other in others), part
+        compact["mediaTypes"] = media_types.add(sorted(part["content"]))
+        if "schema" in first:
+            compact["schema"] = _compact(first["schema"])
+    return compact
+
+
+class Table:
+    """Rows without repetition, each known by its place."""
+
+    def __init__(self) -> None:
+        self.rows: list[Any] = []
+        self._places: dict[str, int] = {}
+
+    def add(self, row: Any) -> int:
+        place = self._places.setdefault(json.dumps(row, sort_keys=True), len(self.rows))
+        if place == len(self.rows):
+            self.rows.append(row)
+        return place
+
+
 def write(path: Path, content: JsonObject) -> None:
     text = json.dumps(content, separators=(",", ":"), sort_keys=False, ensure_ascii=False)
     path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
@@ -172,6 +248,7 @@ def main() -> None:
     write(folder / "resources.json.gz", resources(tree))
     write(folder / "definitions.json.gz", bare)
     write(folder / "prose.json.gz", prose)
+    write(folder / "paths.json.gz", paths(tree))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The built-in kinds of one Kubernetes minor, read from `data/<minor>/`: what is served, and how it is shaped.
 
-Three files, each decoded when first asked for: `resources` (discovery), `definitions` (shapes) and `prose`
-(the descriptions that only OpenAPI documents show). `scripts/kubernetes_kinds.py` writes them.
+Four files, each decoded when first asked for: `resources` (discovery), `definitions` (shapes), and what only
+OpenAPI documents need: `prose` (descriptions) and `paths`. `scripts/kubernetes_kinds.py` writes them.
 """
 
 from __future__ import annotations
@@ -111,6 +111,37 @@ def prose(minor: str = DEFAULT_MINOR) -> dict[str, dict[str, str]]:
     """Descriptions: definition -> field (or "" for the definition itself) -> text."""
     found: dict[str, dict[str, str]] = _read(minor, "prose")
     return found
+
+
+@cache
+def paths(minor: str = DEFAULT_MINOR) -> JsonObject:
+    """Published paths: `documents` (name -> path -> method -> operation) and the tables that they point into:
+    `parameters` and `mediaTypes`."""
+    found: JsonObject = _read(minor, "paths")
+    return found
+
+
+@cache
+def fingerprint(minor: str = DEFAULT_MINOR) -> str:
+    """Changes when the published definitions or paths do."""
+    data = b"".join((DATA / minor / f"{name}.json.gz").read_bytes() for name in ("definitions", "paths"))
+    return f"{minor}-{zlib.crc32(data):08x}"
+
+
+def returns_deleted(resource: Resource, minor: str = DEFAULT_MINOR) -> bool:
+    """Whether DELETE answers with the object even when it is gone at once (most kinds answer a Status)."""
+    return (resource.group, resource.version, resource.plural) in _returned_when_deleted(minor)
+
+
+@cache
+def _returned_when_deleted(minor: str) -> frozenset[tuple[str, str, str]]:
+    return frozenset(
+        (group["name"], version["version"], row["plural"])
+        for group in _read(minor, "resources")["groups"]
+        for version in group["versions"]
+        for row in version["resources"]
+        if row.get("deleteReturnsObject")
+    )
 
 
 @cache

@@ -1,0 +1,170 @@
+"""OpenAPI v3 documents: an index, and one document a group version, made when first asked for.
+
+What Kubernetes publishes for its own kinds is data (`builtin.paths`, `definitions`, `prose`); custom resources
+are added by `openapi_custom`. kubectl reads these for `explain`, to learn that the server validates fields, and
+for the merge keys of client-side apply.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from slipway.cluster.schema import builtin
+from slipway.cluster.schema.openapi_custom import custom_definitions, custom_paths
+from slipway.cluster.schema.openapi_expansion import expanded_paths, published_definitions
+from slipway.cluster.schema.resource import Catalogue, Resource
+
+JsonObject = dict[str, Any]
+SchemaOfCustom = Callable[[Resource], JsonObject | None]
+
+# Published beside the group versions, and kept whatever is served.
+_GENERAL = ("api", "apis", "version", "openid/v1/jwks", ".well-known/openid-configuration")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document as it goes over the wire, and the hash that names this state of it."""
+
+    content: bytes
+    hash: str
+
+
+class OpenApi:
+    """Documents of what a catalogue serves; each is made once for each generation of the catalogue.
+
+    `schema_of_custom` gives the `openAPIV3Schema` of a custom resource (None: it has none). A CRD whose schema
+    changes must be added to the catalogue anew, so that its generation grows.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, schema_of_custom: SchemaOfCustom, minor: str = builtin.DEFAULT_MINOR
+    ) -> None:
+        self._catalogue = catalogue
+        self._schema_of_custom = schema_of_custom
+        self._minor = minor
+        self._generation = -1
+        self._made: dict[str, Document] = {}
+        self._hashes: dict[str, str] = {}
+
+    def index(self) -> Document:
+        """The answer to `/openapi/v3`: every document's address."""
+        self._forget_when_changed()
+        if "" not in self._made:
+            addresses = {
+                name: {"serverRelativeURL": f"/openapi/v3/{name}?hash={self._hash(name)}"}
+                for name in self._names()
+            }
+            content = orjson.dumps({"paths": addresses})
+            self._made[""] = Document(content, _digest(content))
+        return self._made[""]
+
+    def document(self, name: str) -> Document | None:
+        """The answer to `/openapi/v3/{name}`: `api/v1`, `apis/apps/v1`, `version`, …; None when unknown."""
+        self._forget_when_changed()
+        if name in self._made and name:
+            return self._made[name]
+        if name not in self._names():
+            return None
+        self._made[name] = Document(orjson.dumps(self._content(name)), self._hash(name))
+        return self._made[name]
+
+    def everything(self) -> JsonObject:
+        """All documents as one, the source of `/openapi/v2`."""
+        whole: JsonObject = {"paths": {}, "schemas": {}}
+        for name in self._names():
+            content = self._content(name)
+            whole["paths"].update(content["paths"])
+            whole["schemas"].update(content["components"]["schemas"])
+        return whole
+
+    def _forget_when_changed(self) -> None:
+        """Only what a change touched is made again: a document whose hash stayed is kept."""
+        if self._generation == self._catalogue.generation:
+            return
+        self._generation = self._catalogue.generation
+        self._hashes = {}
+        self._made = {
+            name: made
+            for name, made in self._made.items()
+            if name and name in self._names() and self._hash(name) == made.hash
+        }
+
+    def _names(self) -> list[str]:
+        published = builtin.paths(self._minor)["documents"]
+        names = dict.fromkeys(name for name in _GENERAL if name in published)
+        for group, versions in self._catalogue.version_order.items():
+            if f"apis/{group}" in published:
+                names[f"apis/{group}"] = None
+            names.update(dict.fromkeys(_name(group, version) for version in versions))
+        return sorted(names)
+
+    def _custom(self, name: str) -> list[Resource]:
+        return [
+            resource
+            for resource in self._catalogue.resources.values()
+            if resource.custom and _name(resource.group, resource.version) == name
+        ]
+
+    def _hash(self, name: str) -> str:
+        """Known without making the document: the index needs them all."""
+        if name not in self._hashes:
+            custom = [(repr(resource), self._schema_of_custom(resource)) for resource in self._custom(name)]
+            self._hashes[name] = _digest(
+                f"{builtin.fingerprint(self._minor)} {name}".encode() + orjson.dumps(custom)
+            )
+        return self._hashes[name]
+
+    def _content(self, name: str) -> JsonObject:
+        paths = expanded_paths(self._minor, name)
+        definitions: JsonObject = {}
+        for resource in self._custom(name):
+            schema = self._schema_of_custom(resource)
+            paths.update(custom_paths(resource, self._minor))
+            definitions.update(custom_definitions(resource, schema, self._minor))
+        wanted = [*_references(paths.values()), *_references(definitions.values())]
+        known = published_definitions(self._minor, wanted)
+        return {
+            "openapi": "3.0.0",
+            "info": {"title": "Kubernetes", "version": f"v{self._minor}.0"},
+            "paths": dict(sorted(paths.items())),
+            "components": {
+                "schemas": dict(sorted({**known, **definitions}.items())),
+                "securitySchemes": {
+                    "BearerToken": {
+                        "type": "apiKey",
+                        "description": "Bearer Token authentication",
+                        "name": "authorization",
+                        "in": "header",
+                    }
+                },
+            },
+        }
+
+
+def _name(group: str, version: str) -> str:
+    return f"apis/{group}/{version}" if group else f"api/{version}"
+
+
+def _references(parts: Iterable[Any]) -> set[str]:
+    """The definitions that a piece of a document names."""
+    found: set[str] = set()
+    waiting = list(parts)
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            reference = part.get("$ref")
+            if isinstance(reference, str):
+                found.add(reference.rpartition("/")[2])
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)
+    return found
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha512(content).hexdigest()[:64].upper()
