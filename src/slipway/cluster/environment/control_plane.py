@@ -17,6 +17,7 @@ from slipway.cluster.registry.definition import Definitions
 from slipway.cluster.registry.registry import Registry
 from slipway.cluster.schema.builtin import load_catalogue
 from slipway.cluster.server.api import ApiServer
+from slipway.cluster.server.discovery import Discovery
 from slipway.cluster.server.documents import Documents
 from slipway.cluster.store import Journal, Store
 
@@ -48,6 +49,11 @@ class ControlPlane:
         authorizer = RbacAuthorizer(registry)
         authenticator = Authenticator([tokens], anonymous=options.anonymous)
         documents = Documents(lambda: plane.ready)
+        discovery = Discovery(
+            definitions.catalogue, options.version, lambda: f"{options.host}:{options.port}"
+        )
+        for prefix in ("/", "/api", "/apis", "/version"):
+            documents.by_prefix[prefix] = discovery
         api = ApiServer(registry, authenticator, authorizer, documents, {})
         plane = cls(options, clock, store, registry, api, documents, tokens, admin_token)
         return plane

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import importlib
 import secrets
 import tempfile
 from pathlib import Path
@@ -23,6 +22,7 @@ from slipway.cluster.environment.control_plane import ControlPlane
 from slipway.cluster.environment.kubeconfig import kubeconfig
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Identity
+from slipway.cluster.server.listener import Listener, serve
 
 
 class ClusterError(Exception):
@@ -40,7 +40,7 @@ class EmbeddedCluster:
                 f"plain http is served on loopback only, not on {self.options.host}: use TLS, or 127.0.0.1"
             )
         self._plane: ControlPlane | None = None
-        self._listener: Any = None
+        self._listener: Listener | None = None
         self._authority: CertificateAuthority | None = None
         self._admin: KeyPair | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -68,7 +68,7 @@ class EmbeddedCluster:
     def port(self) -> int:
         if self._listener is None:
             raise ClusterError("the cluster has not been started")
-        return int(self._listener.port)
+        return self._listener.port
 
     @property
     def url(self) -> str:
@@ -95,7 +95,6 @@ class EmbeddedCluster:
         self._plane = ControlPlane.create(self.options, self.clock)
         await self._plane.bootstrap()
         if self.options.listen:
-            serve = importlib.import_module("slipway.cluster.server.listener").serve
             self._listener = await serve(
                 self._plane.api.handle, self.options.host, self.options.port, self._tls_context()
             )

@@ -9,10 +9,12 @@ from slipway.cluster.registry.definition import Definition, Row, row_of
 from slipway.cluster.registry.strategies import strategy_of
 from slipway.cluster.schema.builtin import shape_of
 from slipway.cluster.schema.builtin_selectors import field_selectors
+from slipway.cluster.schema.crd import set_defaults
 from slipway.cluster.schema.resource import Resource
 from slipway.cluster.status import FieldError
 
 Object = dict[str, Any]
+CRDS = "customresourcedefinitions.apiextensions.k8s.io"
 
 
 def make_builtin(resource: Resource) -> Definition:
@@ -29,7 +31,7 @@ def make_builtin(resource: Resource) -> Definition:
         strategy=strategy_of(resource),
         shape=partial(shape_of, resource.group, resource.version, resource.kind),
         decode=lambda obj, mode: [],
-        default=lambda obj: None,
+        default=set_defaults if resource.qualified == CRDS else _nothing,
         validate=_no_errors,
         to_storage=_unchanged if same else partial(_retagged, storage_version),
         from_storage=_unchanged if same else partial(_retagged, resource.api_version),
@@ -44,6 +46,10 @@ def _storage_api_version(resource: Resource, row: Row) -> str:
         return "v1"
     version = row.storage_version or resource.version
     return f"{resource.group}/{version}" if resource.group else version
+
+
+def _nothing(obj: Object) -> None:
+    return None
 
 
 def _unchanged(obj: Object) -> Object:

@@ -10,6 +10,9 @@ import orjson
 import yaml
 
 from slipway.cluster.exchange import Request
+from slipway.cluster.patching.json_patch import apply_json_patch
+from slipway.cluster.patching.merge_patch import apply_merge_patch
+from slipway.cluster.patching.strategic_merge import apply_strategic_merge_patch
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.status import bad_request, unsupported_media_type
 
@@ -69,7 +72,33 @@ def _yaml(body: bytes) -> Any:
 
 def patch_change(request: Request, definition: Definition, media: str) -> Callable[[Object], Object]:
     """What a PATCH body does to an object; 415 for a media type that the kind does not take."""
+    if media == "application/json-patch+json":
+        operations = _patch_json(request.body)
+        return lambda obj: _object(apply_json_patch(obj, operations))
+    if media == "application/merge-patch+json":
+        patch = _patch_json(request.body)
+        return lambda obj: apply_merge_patch(obj, patch)
+    if media == "application/strategic-merge-patch+json" and not definition.resource.custom:
+        patch = _patch_json(request.body)
+        return lambda obj: apply_strategic_merge_patch(obj, patch, definition.shape())
+    accepted = ["application/json-patch+json", "application/merge-patch+json"]
+    if not definition.resource.custom:
+        accepted.append("application/strategic-merge-patch+json")
+    accepted.append("application/apply-patch+yaml")
     raise unsupported_media_type(
         "the body of the request was in an unknown format - accepted media types include:"
-        " application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
+        f" {', '.join(accepted)}"
     )
+
+
+def _patch_json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise bad_request(f"error decoding patch: {error}") from None
+
+
+def _object(value: Any) -> Object:
+    if not isinstance(value, dict):
+        raise bad_request("the patched document is not an object")
+    return value

@@ -1,5 +1,6 @@
 """Strategies of the kinds that need one, a module a subject; all others use the default."""
 
+from slipway.cluster.registry.strategies.crds import CrdStrategy
 from slipway.cluster.registry.strategies.namespaces import NamespaceStrategy
 from slipway.cluster.registry.strategies.pods import PodStrategy
 from slipway.cluster.registry.strategy import Strategy
@@ -7,6 +8,7 @@ from slipway.cluster.schema.resource import Resource
 
 _DEFAULT = Strategy()
 _STRATEGIES: dict[str, Strategy] = {
+    "customresourcedefinitions.apiextensions.k8s.io": CrdStrategy(),
     "namespaces": NamespaceStrategy(),
     "pods": PodStrategy(),
 }

@@ -1,0 +1,143 @@
+"""Definitions of custom kinds: one for each served version of an established CRD.
+
+Objects are stored in the storage version; other versions are served with only apiVersion rewritten (conversion
+strategy None; webhooks may come later).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from slipway.cluster.registry.decoding_modes import report_unknown
+from slipway.cluster.registry.definition import Definition, Definitions, Row
+from slipway.cluster.registry.object_validation import metadata_errors
+from slipway.cluster.registry.selectors import Reader
+from slipway.cluster.registry.strategy import Strategy
+from slipway.cluster.schema.crd import (
+    CustomVersion,
+    is_established,
+    resources_of,
+    storage_version,
+    version_of,
+)
+from slipway.cluster.schema.jsonpath import compile_path, to_text
+from slipway.cluster.schema.resource import Resource
+from slipway.cluster.schema.structural_defaults import apply_defaults
+from slipway.cluster.schema.structural_embedded import MalformedMetadata, coerce
+from slipway.cluster.schema.structural_pruning import drop_nulls, prune
+from slipway.cluster.schema.structural_validation import validate, validate_status
+from slipway.cluster.status import FieldError, bad_request
+
+Object = dict[str, Any]
+
+
+def serve(definitions: Definitions, crd: Object) -> None:
+    """Make the catalogue say what the CRD says now: new, changed and vanished versions."""
+    group, plural = crd["spec"]["group"], crd["spec"]["names"]["plural"]
+    wanted = resources_of(crd) if is_established(crd) else []
+    for known in list(definitions.catalogue.resources.values()):
+        if known.custom and (known.group, known.plural) == (group, plural) and known not in wanted:
+            definitions.remove_custom(group, known.version, plural)
+    for resource in wanted:
+        definitions.put_custom(make_custom(resource, crd))
+
+
+def withdraw(definitions: Definitions, crd: Object) -> None:
+    """The CRD is gone: nothing of it is served any more."""
+    group, plural = crd["spec"]["group"], crd["spec"]["names"]["plural"]
+    for known in list(definitions.catalogue.resources.values()):
+        if known.custom and (known.group, known.plural) == (group, plural):
+            definitions.remove_custom(group, known.version, plural)
+
+
+def make_custom(resource: Resource, crd: Object) -> Definition:
+    version = version_of(crd, resource.version)
+    declared = next(v for v in crd["spec"]["versions"] if v["name"] == resource.version)
+    stored_as = f"{resource.group}/{storage_version(crd)}"
+    custom: dict[str, Any] = {
+        "columns": declared.get("additionalPrinterColumns") or [],
+        "list_kind": crd["status"]["acceptedNames"].get("listKind") or resource.list_kind,
+        "schema": (declared.get("schema") or {}).get("openAPIV3Schema"),
+        "warning": version.deprecation_warning,
+        "preserves_unknown": bool(crd["spec"].get("preserveUnknownFields")),
+        "crd": crd["metadata"]["name"],
+    }
+    if version.scale is not None:
+        custom["scale"] = {
+            "specReplicasPath": version.scale.spec_replicas,
+            "statusReplicasPath": version.scale.status_replicas,
+            "labelSelectorPath": version.scale.label_selector or "",
+        }
+    return Definition(
+        resource=resource,
+        bucket=f"{resource.plural}.{resource.group}",
+        row=Row(unconditional_update=False),
+        strategy=Strategy(),
+        shape=lambda: version.shape,
+        decode=partial(_decode, version),
+        default=partial(_default, version),
+        validate=partial(_validate, resource, version),
+        to_storage=partial(_tagged, stored_as),
+        from_storage=partial(_read, version, resource.api_version),
+        selectable=_selectors(version),
+        declares_fields=True,
+        storage_api_version=stored_as,
+        custom=custom,
+    )
+
+
+def _decode(version: CustomVersion, obj: Object, mode: str) -> list[str]:
+    try:
+        unknown = coerce(obj, version.shape)
+    except MalformedMetadata as error:
+        raise bad_request(str(error)) from None
+    unknown += prune(obj, version.shape)
+    warnings = report_unknown(unknown, mode)
+    if version.deprecation_warning:
+        warnings.append(version.deprecation_warning)
+    return warnings
+
+
+def _default(version: CustomVersion, obj: Object) -> None:
+    drop_nulls(obj, version.shape)
+    apply_defaults(obj, version.shape)
+
+
+def _validate(
+    resource: Resource, version: CustomVersion, obj: Object, old: Object | None, subresource: str
+) -> list[FieldError]:
+    errors = metadata_errors(resource, obj, old)
+    if subresource == "status" and old is not None:
+        return errors + validate_status(obj, version.shape, old)
+    return errors + validate(obj, version.shape, old)
+
+
+def _tagged(api_version: str, obj: Object) -> Object:
+    return obj if obj.get("apiVersion") == api_version else {**obj, "apiVersion": api_version}
+
+
+def _read(version: CustomVersion, api_version: str, stored: Object) -> Object:
+    """What was stored may be older than the schema: prune what it no longer knows, default what is new."""
+    import copy
+
+    obj = copy.deepcopy(stored)
+    obj["apiVersion"] = api_version
+    prune(obj, version.shape)
+    apply_defaults(obj, version.shape)
+    return obj
+
+
+def _selectors(version: CustomVersion) -> dict[str, Reader]:
+    readers: dict[str, Reader] = {
+        "metadata.name": lambda obj: str(obj["metadata"].get("name", "")),
+        "metadata.namespace": lambda obj: str(obj["metadata"].get("namespace", "")),
+    }
+    for path in version.selectable_fields:
+        readers[path] = partial(_text_at, f".{path}")
+    return readers
+
+
+def _text_at(path: str, obj: Object) -> str:
+    found = compile_path(path).find(obj)
+    return to_text(found[0]) if found else ""

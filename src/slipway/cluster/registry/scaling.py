@@ -1,0 +1,181 @@
+"""The `scale` sub-resource: autoscaling/v1 Scale of any kind that has replicas, built-in or custom."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slipway.cluster.registry.call import Call
+from slipway.cluster.registry.definition import Definition
+from slipway.cluster.registry.patching_objects import Change
+from slipway.cluster.registry.reading import missing
+from slipway.cluster.registry.registry import Registry
+from slipway.cluster.registry.updating import ATTEMPTS, replace
+from slipway.cluster.status import (
+    OBJECT_MODIFIED,
+    FieldError,
+    StatusError,
+    bad_request,
+    conflict,
+    invalid,
+    not_found,
+)
+from slipway.cluster.store import Conflict, Record
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePaths:
+    """Where a kind keeps its replicas; dotted, as in a CRD's `subresources.scale`."""
+
+    spec: str = ".spec.replicas"
+    status: str = ".status.replicas"
+    selector: str = ""  # empty: the kind's own spec.selector
+
+
+def paths_of(definition: Definition) -> ScalePaths:
+    scale: Mapping[str, Any] | None = definition.custom.get("scale")
+    if scale is None:
+        return ScalePaths()
+    return ScalePaths(
+        scale["specReplicasPath"], scale["statusReplicasPath"], scale.get("labelSelectorPath", "")
+    )
+
+
+def _dig(obj: Object, path: str) -> Any:
+    value: Any = obj
+    for part in path.strip(".").split("."):
+        if not isinstance(value, dict):
+            return None
+        value = value.get(part)
+    return value
+
+
+def _put(obj: Object, path: str, value: Any) -> None:
+    *parents, last = path.strip(".").split(".")
+    for part in parents:
+        obj = obj.setdefault(part, {})
+    obj[last] = value
+
+
+def selector_text(selector: Object | None) -> str:
+    """A selector object as the one-line form that clients pass back as labelSelector."""
+    if not selector:
+        return ""
+    if "matchLabels" not in selector and "matchExpressions" not in selector:
+        return ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
+    parts = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
+    for expression in selector.get("matchExpressions") or []:
+        key, operator = expression["key"], expression["operator"]
+        values = ",".join(sorted(expression.get("values") or []))
+        match operator:
+            case "In":
+                parts.append(f"{key} in ({values})")
+            case "NotIn":
+                parts.append(f"{key} notin ({values})")
+            case "Exists":
+                parts.append(key)
+            case "DoesNotExist":
+                parts.append(f"!{key}")
+    return ",".join(parts)
+
+
+def scale_of(definition: Definition, obj: Object) -> Object:
+    """The Scale of an object."""
+    paths, metadata = paths_of(definition), obj["metadata"]
+    if definition.resource.custom:
+        selector = _dig(obj, paths.selector) if paths.selector else ""
+    else:
+        selector = selector_text((obj.get("spec") or {}).get("selector"))
+    status: Object = {"replicas": _dig(obj, paths.status) or 0}
+    if selector:
+        status["selector"] = selector
+    spec: Object = {}
+    replicas = _dig(obj, paths.spec)
+    if replicas:
+        spec["replicas"] = replicas
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {
+            name: metadata[name]
+            for name in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+            if name in metadata
+        },
+        "spec": spec,
+        "status": status,
+    }
+
+
+def _record(registry: Registry, call: Call, definition: Definition) -> Record:
+    record = registry.store.get(definition.bucket, definition.key(call.namespace, call.name))
+    if record is None:
+        if definition.resource.custom:
+            raise missing(call)
+        raise not_found(f"{call.resource.plural}/scale", call.resource.group, call.name)
+    return record
+
+
+def get_scale(registry: Registry, call: Call) -> Object:
+    definition = registry.definitions.of(call.resource)
+    return scale_of(definition, registry.served(definition, _record(registry, call, definition)))
+
+
+async def update_scale(registry: Registry, call: Call, change: Change) -> Object:
+    """Change the Scale (a PUT's body or a patch of the present one) and with it the object's replicas."""
+    definition = registry.definitions.of(call.resource)
+    for _ in range(ATTEMPTS):
+        record = _record(registry, call, definition)
+        obj = copy.deepcopy(registry.served(definition, record))
+        before = scale_of(definition, obj)
+        scale = change(copy.deepcopy(before))
+        _check(call, scale)
+        said = (scale.get("metadata") or {}).get("resourceVersion")
+        if said and said != before["metadata"]["resourceVersion"]:
+            raise _modified(call)
+        _put(obj, paths_of(definition).spec, int((scale.get("spec") or {}).get("replicas") or 0))
+        whole = Call(
+            call.verb,
+            call.resource,
+            call.namespace,
+            call.name,
+            "",
+            call.options,
+            call.identity,
+            call.user_agent,
+            call.warnings,
+        )
+        whole.audit["owner_subresource"] = "scale"
+        try:
+            written = await replace(registry, whole, definition, record, obj)
+        except Conflict:
+            continue
+        return scale_of(definition, registry.served(definition, written.record))
+    raise _modified(call)
+
+
+def _modified(call: Call) -> StatusError:
+    return conflict(f"{call.resource.plural}/scale", call.resource.group, call.name, OBJECT_MODIFIED)
+
+
+def _check(call: Call, scale: Object) -> None:
+    kind = scale.get("kind") or "Scale"
+    if kind != "Scale":
+        raise bad_request(f"the kind in the data ({kind}) does not match the expected kind (Scale)")
+    name = (scale.get("metadata") or {}).get("name")
+    if name and name != call.name:
+        raise bad_request(f"the name of the object ({name}) does not match the name on the URL ({call.name})")
+    replicas = (scale.get("spec") or {}).get("replicas", 0)
+    if not isinstance(replicas, int) or isinstance(replicas, bool):
+        raise bad_request(
+            'Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal'
+            " string into Go struct field ScaleSpec.spec.replicas of type int32"
+        )
+    if replicas < 0:
+        error = FieldError(
+            "FieldValueInvalid", "spec.replicas", replicas, "must be greater than or equal to 0"
+        )
+        raise invalid("Scale", "autoscaling", call.name, [error])
