@@ -1,0 +1,509 @@
+"""Deployments: from a changed template to a new ReplicaSet that takes over from the old ones.
+
+`step` is pure: Deployment, its ReplicaSets and pods in, writes out. The order of decisions is upstream's:
+paused, scaled, then the strategy; each pass does one thing and the next change wakes the next pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from slipway.cluster.client import selectors
+from slipway.cluster.client.objects import (
+    Key,
+    Object,
+    annotations_of,
+    clone,
+    is_deleting,
+    labels_of,
+    metadata,
+    name_of,
+    namespace_of,
+    owner_reference,
+    uid_of,
+)
+from slipway.cluster.client.resources import DEPLOYMENTS, PODS, REPLICA_SETS
+from slipway.cluster.clock import parse_timestamp
+from slipway.cluster.controllers import conditions as conds
+from slipway.cluster.controllers import pods as podlist
+from slipway.cluster.controllers import rollout
+from slipway.cluster.controllers.controller import Controller, controlled_by
+from slipway.cluster.controllers.effects import Effects
+from slipway.cluster.controllers.hashing import template_hash
+from slipway.cluster.controllers.ownership import claim
+from slipway.cluster.controllers.rollout import observed, replicas
+from slipway.cluster.controllers.writes import Announce, Create, Delete, Patch, Plan, Update
+from slipway.cluster.status import StatusError
+
+_NOT_COPIED = {
+    "kubectl.kubernetes.io/last-applied-configuration",
+    rollout.REVISION,
+    rollout.REVISION_HISTORY,
+    rollout.DESIRED_REPLICAS,
+    rollout.MAX_REPLICAS,
+    "deprecated.deployment.rollback.to",
+}
+_HISTORY_LENGTH = 2000  # characters of the revision-history annotation
+
+TIMED_OUT = "ProgressDeadlineExceeded"
+COMPLETE = "NewReplicaSetAvailable"
+
+
+@dataclass(slots=True)
+class View:
+    """A Deployment and what belongs to it, at one moment."""
+
+    deployment: Object
+    sets: list[Object]
+    pods: Mapping[str, list[Object]]  # by the ReplicaSet's uid; only Recreate asks
+    now: float
+    timestamp: str
+    conditions: conds.Conditions = field(init=False)
+    new: Object | None = field(init=False)  # the set that has the Deployment's template
+    old: list[Object] = field(init=False)
+    active_old: list[Object] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.conditions = [dict(c) for c in (self.deployment.get("status") or {}).get("conditions") or ()]
+        self.new = rollout.new_set_of(self.deployment, self.sets)
+        self.old = [rs for rs in self.sets if self.new is None or uid_of(rs) != uid_of(self.new)]
+        self.active_old = [rs for rs in self.old if replicas(rs) > 0]
+
+    @property
+    def has_deadline(self) -> bool:
+        deadline = self.deployment["spec"].get("progressDeadlineSeconds")
+        return deadline is not None and deadline != 2**31 - 1
+
+    def condition(self, type: str, status: str, reason: str, message: str) -> dict[str, Any]:
+        return conds.condition(type, status, reason, message, self.timestamp, updated=True)
+
+    def progressing(self, status: str, reason: str, message: str) -> None:
+        self.conditions = conds.put_last(
+            self.conditions, self.condition("Progressing", status, reason, message)
+        )
+
+
+def step(view: View) -> Plan:
+    """What to do now."""
+    deployment, plan = view.deployment, Plan()
+    if selectors.is_empty(deployment["spec"].get("selector")):
+        plan.events.append(
+            Announce(
+                deployment,
+                "SelectingAll",
+                "This deployment is selecting all pods. A non-empty selector is required.",
+                "Warning",
+            )
+        )
+        return plan
+    if is_deleting(deployment):
+        return _finish(view, plan, progress=False)
+    _note_pause(view)
+    if deployment["spec"].get("paused") or _is_scaling(view):
+        _refresh_new(view, plan)
+        _scale(view, plan)
+        if deployment["spec"].get("paused"):
+            _clean_up(view, plan)
+        return _finish(view, plan, progress=False)
+    if rollout.is_rolling(deployment):
+        _roll(view, plan)
+    else:
+        _recreate(view, plan)
+    return _finish(view, plan, progress=True)
+
+
+def _note_pause(view: View) -> None:
+    if not view.has_deadline:
+        return
+    known = conds.find(view.conditions, "Progressing")
+    if known and known.get("reason") == TIMED_OUT:
+        return
+    was_paused = known is not None and known.get("reason") == "DeploymentPaused"
+    paused = bool(view.deployment["spec"].get("paused"))
+    if paused and not was_paused:
+        view.progressing("Unknown", "DeploymentPaused", "Deployment is paused")
+    elif was_paused and not paused:
+        view.progressing("Unknown", "DeploymentResumed", "Deployment is resumed")
+
+
+def _is_scaling(view: View) -> bool:
+    wanted = str(replicas(view.deployment))
+    return any(
+        annotations_of(rs).get(rollout.DESIRED_REPLICAS, wanted) != wanted
+        for rs in [*view.active_old, *([view.new] if view.new and replicas(view.new) else [])]
+    )
+
+
+# -- the newest ReplicaSet -------------------------------------------------------------------------------------
+
+
+def _refresh_new(view: View, plan: Plan) -> bool:
+    """Revision, copied annotations and minReadySeconds of the newest set; whether it had to be written."""
+    new = view.new
+    if new is None:
+        return False
+    wanted = clone(new)
+    _annotate(view, wanted, exists=True)
+    min_ready = view.deployment["spec"].get("minReadySeconds") or 0
+    if (wanted["spec"].get("minReadySeconds") or 0) != min_ready:
+        wanted["spec"]["minReadySeconds"] = min_ready
+    if wanted != new:
+        plan.writes.append(Update(REPLICA_SETS, wanted))
+        return True
+    if view.has_deadline and conds.find(view.conditions, "Progressing") is None:
+        view.progressing("True", "FoundNewReplicaSet", f'Found new replica set "{name_of(new)}"')
+    return False
+
+
+def _annotate(view: View, rs: Object, *, exists: bool) -> None:
+    annotations = rs["metadata"].setdefault("annotations", {})
+    for key, value in annotations_of(view.deployment).items():
+        if key not in _NOT_COPIED:
+            annotations[key] = value
+    number = max((rollout.revision(old) for old in view.old), default=0) + 1
+    before = annotations.get(rollout.REVISION, "")
+    if rollout.revision(rs) < number:
+        annotations[rollout.REVISION] = str(number)
+        if exists and before:
+            history = [part for part in annotations.get(rollout.REVISION_HISTORY, "").split(",") if part]
+            history.append(before)
+            while len(",".join(history)) > _HISTORY_LENGTH:
+                history.pop(0)
+            annotations[rollout.REVISION_HISTORY] = ",".join(history)
+    if not exists:
+        _note_desired(view, rs)
+
+
+def _note_desired(view: View, rs: Object) -> None:
+    wanted = replicas(view.deployment)
+    annotations = rs["metadata"].setdefault("annotations", {})
+    annotations[rollout.DESIRED_REPLICAS] = str(wanted)
+    annotations[rollout.MAX_REPLICAS] = str(wanted + rollout.max_surge(view.deployment))
+
+
+def _create_new(view: View, plan: Plan) -> None:
+    deployment = view.deployment
+    template = clone(deployment["spec"]["template"])
+    collisions = (deployment.get("status") or {}).get("collisionCount")
+    digest = template_hash(rollout.plain_template(template), collisions)
+    template.setdefault("metadata", {}).setdefault("labels", {})[rollout.HASH_LABEL] = digest
+    selector = clone(deployment["spec"]["selector"])
+    selector.setdefault("matchLabels", {})[rollout.HASH_LABEL] = digest
+    rs: Object = {
+        "apiVersion": REPLICA_SETS.api_version,
+        "kind": REPLICA_SETS.kind,
+        "metadata": {
+            "name": f"{name_of(deployment)}-{digest}",
+            "namespace": namespace_of(deployment),
+            "labels": dict(template["metadata"]["labels"]),
+            "ownerReferences": [owner_reference(deployment)],
+        },
+        "spec": {"replicas": 0, "selector": selector, "template": template},
+    }
+    if deployment["spec"].get("minReadySeconds"):
+        rs["spec"]["minReadySeconds"] = deployment["spec"]["minReadySeconds"]
+    count = rollout.new_set_replicas(deployment, [*view.sets, rs], rs)
+    rs["spec"]["replicas"] = count
+    _annotate(view, rs, exists=False)
+    done = None
+    if count:
+        text = f"Scaled up replica set {{name}} from 0 to {count}"
+        done = Announce(deployment, "ScalingReplicaSet", text)
+    plan.writes.append(Create(REPLICA_SETS, rs, done=done))
+    view.new = rs
+    if view.has_deadline:
+        view.progressing("True", "NewReplicaSetCreated", f'Created new replica set "{name_of(rs)}"')
+
+
+def _resize(view: View, plan: Plan, rs: Object, size: int) -> bool:
+    """Write a set's new size and what it should know about the Deployment; whether the size changed."""
+    wanted = clone(rs)
+    wanted["spec"]["replicas"] = size
+    _note_desired(view, wanted)
+    if wanted == rs:
+        return False
+    done = None
+    if size != replicas(rs):
+        way = "up" if size > replicas(rs) else "down"
+        text = f"Scaled {way} replica set {name_of(rs)} from {replicas(rs)} to {size}"
+        done = Announce(view.deployment, "ScalingReplicaSet", text)
+    plan.writes.append(Update(REPLICA_SETS, wanted, done=done))
+    return done is not None
+
+
+# -- strategies ------------------------------------------------------------------------------------------------
+
+
+def _scale(view: View, plan: Plan) -> None:
+    """replicas changed: give the only active set all, or share among the several of a rollout."""
+    if plan.writes:  # the newest set is being refreshed: sizes come with the next pass
+        return
+    wanted = replicas(view.deployment)
+    active = [rs for rs in [*view.old, *([view.new] if view.new else [])] if replicas(rs) > 0]
+    if len(active) <= 1:
+        latest = [*rollout.by_age(view.old), *([view.new] if view.new else [])][-1:]
+        only = next(iter(active or latest), None)
+        if only is not None:
+            _resize(view, plan, only, wanted)
+        return
+    if rollout.is_saturated(view.deployment, view.new):
+        for rs in view.active_old:
+            _resize(view, plan, rs, 0)
+        return
+    if rollout.is_rolling(view.deployment):
+        sizes = rollout.proportional_sizes(view.deployment, active)
+        for rs in active:
+            _resize(view, plan, rs, sizes[name_of(rs)])
+
+
+def _roll(view: View, plan: Plan) -> None:
+    if view.new is None:
+        _create_new(view, plan)
+        return
+    if _refresh_new(view, plan):
+        return
+    everything = [*view.old, view.new]
+    wanted, have = replicas(view.deployment), replicas(view.new)
+    if have != wanted:
+        size = wanted if have > wanted else rollout.new_set_replicas(view.deployment, everything, view.new)
+        if _resize(view, plan, view.new, size):
+            return
+    sizes = rollout.shrunk_old_sets(view.deployment, everything, view.new, view.active_old)
+    for rs in view.active_old:
+        if name_of(rs) in sizes:
+            _resize(view, plan, rs, sizes[name_of(rs)])
+    if not sizes and rollout.is_complete(view.deployment, view.deployment.get("status") or {}):
+        _clean_up(view, plan)
+
+
+def _recreate(view: View, plan: Plan) -> None:
+    if _refresh_new(view, plan):
+        return
+    if view.active_old:
+        for rs in view.active_old:
+            _resize(view, plan, rs, 0)
+        return
+    for rs in view.old:
+        if any(not podlist.is_finished(pod) for pod in view.pods.get(uid_of(rs), ())):
+            return  # old pods must be gone, not only asked to go
+    if view.new is None:
+        _create_new(view, plan)
+    elif replicas(view.new) != replicas(view.deployment):
+        _resize(view, plan, view.new, replicas(view.deployment))
+    elif rollout.is_complete(view.deployment, view.deployment.get("status") or {}):
+        _clean_up(view, plan)
+
+
+def _clean_up(view: View, plan: Plan) -> None:
+    """Delete old sets beyond the history limit, oldest revision first; never one that may have pods."""
+    limit = view.deployment["spec"].get("revisionHistoryLimit")
+    if limit is None or limit == 2**31 - 1:
+        return
+    alive = [rs for rs in view.old if not is_deleting(rs)]
+    for rs in sorted(alive, key=rollout.revision)[: max(0, len(alive) - int(limit))]:
+        settled = observed(rs, "observedGeneration") >= metadata(rs).get("generation", 0)
+        if not observed(rs, "replicas") and not replicas(rs) and settled:
+            plan.writes.append(Delete(REPLICA_SETS, rs, propagation="Background"))
+
+
+# -- status ----------------------------------------------------------------------------------------------------
+
+
+def _finish(view: View, plan: Plan, *, progress: bool) -> Plan:
+    """Append the write of the status, if it changed, and say when to look again."""
+    deployment = view.deployment
+    status = _counts(view)
+    if progress:
+        _judge_progress(view, plan, status)
+    if not view.has_deadline:
+        view.conditions = conds.without(view.conditions, "Progressing")
+    view.conditions = conds.put_last(view.conditions, _availability(view, status))
+    failure = next(
+        (
+            found
+            for rs in [*([view.new] if view.new else []), *view.old]
+            if (found := conds.find((rs.get("status") or {}).get("conditions") or (), "ReplicaFailure"))
+        ),
+        None,
+    )
+    if failure:
+        view.conditions = conds.put_last(
+            view.conditions,
+            view.condition("ReplicaFailure", failure["status"], failure["reason"], failure["message"]),
+        )
+    else:
+        view.conditions = conds.without(view.conditions, "ReplicaFailure")
+    status["conditions"] = view.conditions
+    wanted = {**deployment, "status": status}
+    number = str(rollout.revision(view.new)) if view.new is not None else ""
+    if view.new is not None and number != "0" and annotations_of(deployment).get(rollout.REVISION) != number:
+        annotations = {**annotations_of(deployment), rollout.REVISION: number}
+        wanted["metadata"] = {**metadata(deployment), "annotations": annotations}
+    if wanted != deployment:
+        plan.writes.append(Update(DEPLOYMENTS, wanted, "status"))
+    return plan
+
+
+def _counts(view: View) -> dict[str, Any]:
+    existing = [rs for rs in [*view.old, view.new] if rs is not None]
+    available = sum(observed(rs, "availableReplicas") for rs in existing)
+    counts = {
+        "replicas": sum(observed(rs, "replicas") for rs in existing),
+        "updatedReplicas": observed(view.new, "replicas") if view.new else 0,
+        "readyReplicas": sum(observed(rs, "readyReplicas") for rs in existing),
+        "availableReplicas": available,
+        "unavailableReplicas": max(0, rollout.total(existing) - available),
+    }
+    status: dict[str, Any] = {
+        "observedGeneration": metadata(view.deployment).get("generation", 0),
+        **{field: count for field, count in counts.items() if count},
+        "terminatingReplicas": sum(observed(rs, "terminatingReplicas") for rs in existing),
+    }
+    collisions = (view.deployment.get("status") or {}).get("collisionCount")
+    if collisions is not None:
+        status["collisionCount"] = collisions
+    return status
+
+
+def _availability(view: View, status: Mapping[str, Any]) -> dict[str, Any]:
+    least = replicas(view.deployment) - rollout.max_unavailable(view.deployment)
+    if int(status.get("availableReplicas") or 0) >= least:
+        text = "Deployment has minimum availability."
+        return view.condition("Available", "True", "MinimumReplicasAvailable", text)
+    text = "Deployment does not have minimum availability."
+    return view.condition("Available", "False", "MinimumReplicasUnavailable", text)
+
+
+def _judge_progress(view: View, plan: Plan, status: Mapping[str, Any]) -> None:
+    if not view.has_deadline:
+        return
+    known = conds.find(view.conditions, "Progressing")
+    settled = int(status.get("replicas") or 0) == int(status.get("updatedReplicas") or 0)
+    if settled and known and known.get("reason") == COMPLETE:
+        return
+    subject = f'ReplicaSet "{name_of(view.new)}"' if view.new else f'Deployment "{name_of(view.deployment)}"'
+    if rollout.is_complete(view.deployment, status):
+        view.progressing("True", COMPLETE, f"{subject} has successfully progressed.")
+    elif _has_moved(view.deployment, status):
+        new = view.condition("Progressing", "True", "ReplicaSetUpdated", f"{subject} is progressing.")
+        if known and known["status"] == "True":
+            new["lastTransitionTime"] = known["lastTransitionTime"]
+        # Replaced even when nothing but lastUpdateTime changes: the deadline counts from it.
+        view.conditions = [*conds.without(view.conditions, "Progressing"), new]
+    elif known:
+        _judge_deadline(view, plan, known, subject)
+
+
+def _judge_deadline(view: View, plan: Plan, known: Mapping[str, Any], subject: str) -> None:
+    if known.get("reason") in (COMPLETE, TIMED_OUT):
+        return
+    since = parse_timestamp(known.get("lastUpdateTime") or known["lastTransitionTime"])
+    left = since + int(view.deployment["spec"]["progressDeadlineSeconds"]) - view.now
+    if left < 0:
+        view.progressing("False", TIMED_OUT, f"{subject} has timed out progressing.")
+    else:
+        plan.again_after(left + 1)
+
+
+def _has_moved(deployment: Object, status: Mapping[str, Any]) -> bool:
+    old = deployment.get("status") or {}
+
+    def count(of: Mapping[str, Any], field: str) -> int:
+        return int(of.get(field) or 0)
+
+    outdated = count(status, "replicas") - count(status, "updatedReplicas")
+    outdated_before = count(old, "replicas") - count(old, "updatedReplicas")
+    return (
+        count(status, "updatedReplicas") > count(old, "updatedReplicas")
+        or outdated < outdated_before
+        or count(status, "readyReplicas") > count(old, "readyReplicas")
+        or count(status, "availableReplicas") > count(old, "availableReplicas")
+    )
+
+
+class DeploymentController(Controller):
+    def watch(self) -> None:
+        self.deployments = self.own_changes(DEPLOYMENTS)
+        self.sets = self.owned_changes(REPLICA_SETS, DEPLOYMENTS)
+        self.orphan_changes(
+            REPLICA_SETS,
+            lambda rs: (
+                deployment
+                for deployment in self.deployments.list(namespace_of(rs))
+                if selectors.matches(deployment["spec"].get("selector"), labels_of(rs))
+            ),
+        )
+        self.pods = self.informer(PODS)
+        self.pods.add_index(
+            "controller",
+            lambda pod: [r["uid"] for r in metadata(pod).get("ownerReferences") or () if r.get("controller")],
+        )
+        self.pods.add_handler(self._pod_left)
+
+    def _pod_left(self, old: Object | None, new: Object | None) -> None:
+        """Recreate waits for the last old pod to be gone."""
+        if new is not None or old is None:
+            return
+        for reference in metadata(old).get("ownerReferences") or ():
+            rs = self.sets.get(namespace_of(old), reference["name"]) if reference.get("controller") else None
+            for owner in metadata(rs or {}).get("ownerReferences") or ():
+                if owner.get("controller") and owner["kind"] == "Deployment":
+                    self.queue.add((namespace_of(old), owner["name"]))
+
+    async def reconcile(self, key: Key, effects: Effects) -> float | None:
+        deployment = self.deployments.get(*key)
+        if deployment is None:
+            return None
+        candidates = [*controlled_by(self.sets, deployment), *self.sets.indexed("orphan", key[0])]
+        selector = deployment["spec"].get("selector")
+        sets = await claim(effects, DEPLOYMENTS, deployment, REPLICA_SETS, selector, candidates)
+        pods = {uid_of(rs): self.pods.indexed("controller", uid_of(rs)) for rs in sets}
+        plan = step(View(deployment, sets, pods, self.clock.now(), self.clock.timestamp()))
+        try:
+            await self._carry_out(plan, effects)
+        except StatusError as error:
+            creation = next((w for w in plan.writes if isinstance(w, Create)), None)
+            if creation is None or error.reason == "Conflict":
+                raise
+            await self._creation_failed(deployment, creation.obj, error, effects)
+        return plan.requeue_after
+
+    async def _carry_out(self, plan: Plan, effects: Effects) -> None:
+        for event in plan.events:
+            effects.announce(event)
+        for write in plan.writes:
+            written = await effects.do(write)
+            if not isinstance(write, Update) or write.subresource != "status" or written is None:
+                continue
+            # An API server may keep a status write from touching annotations: then they go on their own.
+            number = annotations_of(write.obj).get(rollout.REVISION)
+            if number != annotations_of(written).get(rollout.REVISION):
+                body = {"metadata": {"annotations": {rollout.REVISION: number}}}
+                await effects.do(Patch(DEPLOYMENTS, namespace_of(written), name_of(written), body))
+
+    async def _creation_failed(
+        self, deployment: Object, rs: Object, error: StatusError, effects: Effects
+    ) -> None:
+        """The name is taken by another template (hash collision), or the set was refused."""
+        status = clone(deployment.get("status") or {})
+        if error.reason == "AlreadyExists":
+            live = await effects.client.get(REPLICA_SETS, name_of(rs), namespace_of(rs))
+            ours = any(r["uid"] == uid_of(deployment) for r in metadata(live).get("ownerReferences") or ())
+            same = rollout.plain_template(live["spec"]["template"]) == rollout.plain_template(
+                deployment["spec"]["template"]
+            )
+            if not (ours and same):
+                status["collisionCount"] = int(status.get("collisionCount") or 0) + 1
+                await effects.do(Update(DEPLOYMENTS, {**deployment, "status": status}, "status"))
+            raise error
+        text = f'Failed to create new replica set "{name_of(rs)}": {error.message}'
+        effects.announce(Announce(deployment, "ReplicaSetCreateError", text, "Warning"))
+        if deployment["spec"].get("progressDeadlineSeconds") is not None:
+            stamp = self.clock.timestamp()
+            new = conds.condition("Progressing", "False", "ReplicaSetCreateError", text, stamp, updated=True)
+            status["conditions"] = conds.put_last(status.get("conditions") or [], new)
+            if status != deployment.get("status"):
+                await effects.do(Update(DEPLOYMENTS, {**deployment, "status": status}, "status"))
+        raise error
