@@ -56,11 +56,15 @@ class Informer:
     def synced(self) -> bool:
         return self._synced.is_set()
 
-    def add_handler(self, handler: Handler) -> None:
-        """Call for every change from now on, and at once for every object already known."""
+    def add_handler(self, handler: Handler) -> Callable[[], None]:
+        """Call for every change from now on, and at once for every object already known.
+
+        What is returned takes the handler away again.
+        """
         self._handlers.append(handler)
         for obj in list(self._objects.values()):
             handler(None, obj)
+        return lambda: self._handlers.remove(handler)
 
     def add_index(self, name: str, function: IndexFunction) -> None:
         """Make `indexed(name, value)` possible; adding the same name again keeps the first function."""

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from slipway.cluster.client.client import Client
 from slipway.cluster.client.events import EventRecorder
-from slipway.cluster.client.informer import Informer, InformerFactory
+from slipway.cluster.client.informer import Handler, Informer, InformerFactory
 from slipway.cluster.client.objects import (
     Key,
     Object,
@@ -62,6 +62,7 @@ class Controller(ABC):
         self.clock = context.clock
         self.queue: WorkQueue[Key] = WorkQueue()
         self._informers: list[Informer] = []
+        self._removals: list[Callable[[], None]] = []
         self._settling: set[asyncio.Task[None]] = set()
         self.watch()
 
@@ -89,8 +90,12 @@ class Controller(ABC):
     def own_changes(self, resource: ApiResource) -> Informer:
         """Each change of an object of `resource` puts its own key into the queue."""
         informer = self.informer(resource)
-        informer.add_handler(lambda old, new: self.enqueue(new or old or {}))
+        self.handle(informer, lambda old, new: self.enqueue(new or old or {}))
         return informer
+
+    def handle(self, informer: Informer, handler: Handler) -> None:
+        """Add a handler that goes when this controller ends."""
+        self._removals.append(informer.add_handler(handler))
 
     def owned_changes(self, resource: ApiResource, owners: ApiResource) -> Informer:
         """Each change of an object of `resource` wakes the controller of it, old and new, if of kind `owners`."""
@@ -105,7 +110,7 @@ class Controller(ABC):
                     if group == owners.group:
                         self.queue.add((namespace_of(obj or {}), str(reference["name"])))
 
-        informer.add_handler(changed)
+        self.handle(informer, changed)
         return informer
 
     def orphan_changes(
@@ -121,17 +126,27 @@ class Controller(ABC):
                     for claimant in claimants(new):
                         self.enqueue(claimant)
 
-        informer.add_handler(changed)
+        self.handle(informer, changed)
         return informer
+
+    async def prepare(self) -> None:
+        """What must be done once between the informers' first sync and the first reconcile."""
+        return
 
     async def run(self) -> None:
         """Work until cancelled."""
-        for informer in self._informers:
-            await informer.wait_synced()
-        workers = [asyncio.create_task(self._work(), name=f"{self.name} {n}") for n in range(self.workers)]
+        workers: list[asyncio.Task[None]] = []
         try:
+            for informer in self._informers:
+                await informer.wait_synced()
+            await self.prepare()
+            workers += [
+                asyncio.create_task(self._work(), name=f"{self.name} {n}") for n in range(self.workers)
+            ]
             await asyncio.gather(*workers)
         finally:
+            for remove in self._removals:
+                remove()
             self.queue.stop()
             for task in [*workers, *self._settling]:
                 task.cancel()

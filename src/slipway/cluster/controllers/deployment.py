@@ -29,7 +29,7 @@ from slipway.cluster.clock import parse_timestamp
 from slipway.cluster.controllers import conditions as conds
 from slipway.cluster.controllers import pods as podlist
 from slipway.cluster.controllers import rollout
-from slipway.cluster.controllers.controller import Controller, controlled_by
+from slipway.cluster.controllers.controller import Controller, controlled_by, index_by_controller
 from slipway.cluster.controllers.effects import Effects
 from slipway.cluster.controllers.hashing import template_hash
 from slipway.cluster.controllers.ownership import claim
@@ -436,11 +436,8 @@ class DeploymentController(Controller):
             ),
         )
         self.pods = self.informer(PODS)
-        self.pods.add_index(
-            "controller",
-            lambda pod: [r["uid"] for r in metadata(pod).get("ownerReferences") or () if r.get("controller")],
-        )
-        self.pods.add_handler(self._pod_left)
+        index_by_controller(self.pods)
+        self.handle(self.pods, self._pod_left)
 
     def _pod_left(self, old: Object | None, new: Object | None) -> None:
         """Recreate waits for the last old pod to be gone."""
