@@ -20,7 +20,7 @@ def selects(service: Object) -> bool:
 
 
 def is_headless(service: Object) -> bool:
-    return service["spec"].get("clusterIP") == "None"
+    return bool(service["spec"].get("clusterIP") == "None")
 
 
 @dataclass(frozen=True, slots=True)
