@@ -106,9 +106,10 @@ def step(view: View) -> Plan:
     if verdict is None and not suspended:
         _create(view, tally, plan)
     plan.writes += [release(pod) for pod in tally.release]
+    ending: Announce | None = None
     if verdict and not tally.active and not tally.terminating and not any(map(_held, view.pods)):
-        conditions = _finish(view, plan, status, conditions, verdict)
-    _write_status(view, tally, plan, status, conditions)
+        conditions, ending = _finish(view, status, conditions, verdict)
+    _write_status(view, tally, plan, status, conditions, ending)
     _watch_deadline(view, plan, status)
     return plan
 
@@ -410,19 +411,25 @@ def _deletion(job: Object, pod: Object) -> Delete:
 
 
 def _finish(
-    view: View, plan: Plan, status: dict[str, Any], conditions: conds.Conditions, verdict: dict[str, Any]
-) -> conds.Conditions:
+    view: View, status: dict[str, Any], conditions: conds.Conditions, verdict: dict[str, Any]
+) -> tuple[conds.Conditions, Announce]:
+    """The terminal condition, and the Event that tells of it."""
     reason, message = verdict["reason"], verdict["message"]
     if verdict["type"] == "FailureTarget":
-        plan.events.append(Announce(view.job, reason, message, "Warning"))
-        return _put(conditions, view, "Failed", "True", reason, message)
+        failed = _put(conditions, view, "Failed", "True", reason, message)
+        return failed, Announce(view.job, reason, message, "Warning")
     status["completionTime"] = view.timestamp
-    plan.events.append(Announce(view.job, "Completed", "Job completed"))
-    return _put(conditions, view, "Complete", "True", reason, message)
+    complete = _put(conditions, view, "Complete", "True", reason, message)
+    return complete, Announce(view.job, "Completed", "Job completed")
 
 
 def _write_status(
-    view: View, tally: Tally, plan: Plan, status: dict[str, Any], conditions: conds.Conditions
+    view: View,
+    tally: Tally,
+    plan: Plan,
+    status: dict[str, Any],
+    conditions: conds.Conditions,
+    ending: Announce | None,
 ) -> None:
     counts = {
         "active": len(tally.active),
@@ -444,7 +451,8 @@ def _write_status(
     if conditions:
         status["conditions"] = conditions
     if status != view.job.get("status"):
-        plan.writes.append(Update(JOBS, {**view.job, "status": status}, "status"))
+        # First of all: what was decided must be known even when a pod cannot be created.
+        plan.writes.insert(0, Update(JOBS, {**view.job, "status": status}, "status", done=ending))
 
 
 def _set_or_drop(status: dict[str, Any], field: str, value: str) -> None:

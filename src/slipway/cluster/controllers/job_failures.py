@@ -87,5 +87,5 @@ def backoff_left(failed: Iterable[Object], succeeded: Iterable[Object], now: flo
     failures = [at for at in (finished_at(pod, now) for pod in failed) if at > last_success]
     if not failures:
         return 0.0
-    wait = min(FIRST_BACKOFF * 2 ** (len(failures) - 1), LONGEST_BACKOFF)
+    wait = min(FIRST_BACKOFF * 2.0 ** (len(failures) - 1), LONGEST_BACKOFF)
     return max(failures) + wait - now
