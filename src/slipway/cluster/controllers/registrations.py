@@ -1,0 +1,70 @@
+"""The list of controllers: kube-controller-manager's names, accounts, and what makes each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slipway.cluster.controllers.deployment import DeploymentController
+from slipway.cluster.controllers.endpoints import EndpointsController
+from slipway.cluster.controllers.endpointslices import EndpointSliceController
+from slipway.cluster.controllers.garbage_collector import GarbageCollector
+from slipway.cluster.controllers.job import JobController
+from slipway.cluster.controllers.namespace import NamespaceController
+from slipway.cluster.controllers.replicaset import ReplicaSetController, ReplicationControllerController
+from slipway.cluster.controllers.runner import Registration
+from slipway.cluster.controllers.service_accounts import (
+    MintToken,
+    ServiceAccountController,
+    root_ca_controller,
+    token_controller,
+)
+from slipway.cluster.controllers.statefulset import StatefulSetController
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What controllers need that the API does not give. What is missing leaves its controllers out.
+
+    `ca_bundle` is the cluster's CA in PEM; `mint_token` signs tokens that do not expire.
+    """
+
+    ca_bundle: str = ""
+    mint_token: MintToken | None = None
+
+
+def registrations(settings: Settings) -> list[Registration]:
+    """Every controller that these settings allow, in no particular order."""
+    found = [
+        Registration("deployment-controller", "deployment-controller", DeploymentController),
+        Registration("endpoints-controller", "endpoint-controller", EndpointsController),
+        Registration("endpointslice-controller", "endpointslice-controller", EndpointSliceController),
+        Registration("garbage-collector-controller", "generic-garbage-collector", GarbageCollector),
+        Registration("job-controller", "job-controller", JobController),
+        Registration("namespace-controller", "namespace-controller", NamespaceController),
+        Registration("replicaset-controller", "replicaset-controller", ReplicaSetController),
+        Registration(
+            "replicationcontroller-controller",
+            "replication-controller",
+            ReplicationControllerController,
+            "replication-controller",
+        ),
+        Registration("serviceaccount-controller", "service-account-controller", ServiceAccountController),
+        Registration("statefulset-controller", "statefulset-controller", StatefulSetController),
+    ]
+    if settings.ca_bundle:
+        found.append(
+            Registration(
+                "root-ca-certificate-publisher-controller",
+                "root-ca-cert-publisher",
+                root_ca_controller(settings.ca_bundle),
+            )
+        )
+        if settings.mint_token:
+            found.append(
+                Registration(
+                    "serviceaccount-token-controller",
+                    "service-account-token-controller",
+                    token_controller(settings.ca_bundle, settings.mint_token),
+                )
+            )
+    return found
