@@ -35,7 +35,7 @@ from slipway.cluster.status import StatusError
 
 
 class Kubelet:
-    """Runs every pod in virtual time: placed at once, running after `start_delay`, gone after `stop_delay`.
+    """Runs every pod in virtual time: running after `start_delay`, gone after `stop_delay`.
 
     `outcome(pod)` may say that a pod ends: ("Succeeded"|"Failed", exit code), or None to run on.
     """
@@ -68,15 +68,6 @@ class Kubelet:
 
     async def _start(self, pod: Object) -> None:
         try:
-            if not pod["spec"].get("nodeName"):
-                binding = {"target": {"kind": "Node", "name": "node-1"}}
-                await self.client.create(
-                    PODS,
-                    {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name_of(pod)}, **binding},
-                    namespace=namespace_of(pod),
-                    name=name_of(pod),
-                    subresource="binding",
-                )
             await asyncio.sleep(self.start_delay)
             await self.report(pod, "Running", self.ready(pod))
             ending = self.outcome(pod)
