@@ -6,9 +6,22 @@ import random
 import secrets
 from dataclasses import dataclass
 
+from slipway.cluster.access.admission.chain import Chain, Plugin
+from slipway.cluster.access.admission.default_storage_class import DefaultStorageClass
+from slipway.cluster.access.admission.namespace_lifecycle import NamespaceLifecycle
+from slipway.cluster.access.admission.pod_defaults import (
+    DefaultTolerations,
+    PodPriority,
+    ServiceAccountAdmission,
+)
+from slipway.cluster.access.admission.webhooks import Webhooks
 from slipway.cluster.access.authentication import MASTERS, Authenticator, StaticTokens
 from slipway.cluster.access.authorization import RbacAuthorizer
 from slipway.cluster.access.bootstrap import bootstrap
+from slipway.cluster.access.impersonation import Impersonation
+from slipway.cluster.access.reviews import Reviews
+from slipway.cluster.access.service_accounts import TokenSigner
+from slipway.cluster.access.service_addresses import ServiceAddresses
 from slipway.cluster.clock import Clock
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Identity
@@ -17,6 +30,7 @@ from slipway.cluster.registry.definition import Definitions
 from slipway.cluster.registry.registry import Registry
 from slipway.cluster.schema.builtin import load_catalogue
 from slipway.cluster.server.api import ApiServer
+from slipway.cluster.server.api_subresources import object_subresources
 from slipway.cluster.server.discovery import Discovery
 from slipway.cluster.server.documents import Documents
 from slipway.cluster.store import Journal, Store
@@ -42,19 +56,38 @@ class ControlPlane:
         store = Store(Journal(options.state) if options.state else None, options.window)
         definitions = Definitions(load_catalogue(options.version), make_builtin)
         registry = Registry(store, definitions, clock, randomness=randomness)
+        plugins: list[Plugin] = [NamespaceLifecycle(registry)]
+        if options.service_account_admission:
+            plugins.append(ServiceAccountAdmission(registry))
+        plugins += [
+            PodPriority(registry),
+            DefaultTolerations(),
+            DefaultStorageClass(registry),
+            Webhooks(registry, ServiceAddresses(registry).resolve),
+        ]
+        registry.admission = Chain(plugins)
         admin_token = secrets.token_urlsafe(24)
         tokens = StaticTokens({admin_token: Identity("kubernetes-admin", (MASTERS,))})
         for token, (user, groups) in options.tokens.items():
             tokens.identities[token] = Identity(user, groups)
         authorizer = RbacAuthorizer(registry)
-        authenticator = Authenticator([tokens], anonymous=options.anonymous)
+        signer = TokenSigner(_signing_key(options), registry)
+        authenticator = Authenticator([tokens, signer], anonymous=options.anonymous)
+        authenticator.may_impersonate = Impersonation(authorizer)
         documents = Documents(lambda: plane.ready)
         discovery = Discovery(
             definitions.catalogue, options.version, lambda: f"{options.host}:{options.port}"
         )
         for prefix in ("/", "/api", "/apis", "/version"):
             documents.by_prefix[prefix] = discovery
-        api = ApiServer(registry, authenticator, authorizer, documents, {})
+        api = ApiServer(
+            registry,
+            authenticator,
+            authorizer,
+            documents,
+            object_subresources(registry, signer),
+            Reviews(authorizer, signer, [tokens]),
+        )
         plane = cls(options, clock, store, registry, api, documents, tokens, admin_token)
         return plane
 
@@ -65,3 +98,14 @@ class ControlPlane:
 
     def close(self) -> None:
         self.store.close()
+
+
+def _signing_key(options: ClusterOptions) -> bytes:
+    """The key of service-account tokens: kept beside the state file, so that pods' tokens outlive a restart."""
+    if options.state is None:
+        return TokenSigner.new_key()
+    path = options.state.with_name(options.state.name + ".sa.key")
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_bytes(TokenSigner.new_key())
+    return path.read_bytes()

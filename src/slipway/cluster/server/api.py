@@ -14,6 +14,7 @@ import orjson
 
 from slipway.cluster.access.authentication import Authenticator
 from slipway.cluster.access.authorization import Attributes, Authorizer, refusal
+from slipway.cluster.access.reviews import Reviews
 from slipway.cluster.exchange import Identity, Request, Response
 from slipway.cluster.registry import deleting, patching_objects, reading
 from slipway.cluster.registry.call import Call, Verb
@@ -59,12 +60,14 @@ class ApiServer:
         authorizer: Authorizer,
         documents: Callable[[Request, Identity], Awaitable[Response | None]],
         subresources: dict[tuple[str, str], SubresourceHandler],
+        reviews: Reviews,
     ) -> None:
         self.registry = registry
         self.authenticator = authenticator
         self.authorizer = authorizer
         self._documents = documents
         self._subresources = subresources
+        self._reviews = reviews
 
     async def handle(self, request: Request) -> Response:
         """Answer any request; a StatusError becomes its Status, anything else a 500 that says so."""
@@ -184,6 +187,9 @@ class ApiServer:
         return await self._answer(request, call)
 
     async def _answer(self, request: Request, call: Call) -> Response:
+        if not call.resource.stored:
+            answered = self._reviews.answer(call, object_body(request))
+            return Response(201, dict(JSON), orjson.dumps(answered))
         definition = self.registry.definitions.of(call.resource)
         store = self.registry.store
         match call.verb:

@@ -42,10 +42,18 @@ def quality_of_service(spec: Object) -> str:
         resources = container.get("resources") or {}
         requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
         for name in ("cpu", "memory"):
-            limit, request = limits.get(name), requests.get(name, limits.get(name))
-            anything = anything or limit is not None or request is not None
-            if limit is None or request is None or parse_quantity(limit) != parse_quantity(request):
+            limit, request = _amount(limits.get(name)), _amount(requests.get(name, limits.get(name)))
+            anything = anything or bool(limit) or bool(request)
+            if not limit or limit != request:
                 guaranteed = False
     if not anything:
         return "BestEffort"
     return "Guaranteed" if guaranteed else "Burstable"
+
+
+def _amount(value: Any) -> Any:
+    """The amount, None for a missing or malformed one (which validation refuses a moment later)."""
+    try:
+        return None if value is None else parse_quantity(value)
+    except ValueError:
+        return None

@@ -1,0 +1,87 @@
+"""Sub-resources that are not a part of their object: scale, binding, eviction, token, and the streams of pods."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from slipway.cluster.access.service_accounts import TokenSigner
+from slipway.cluster.access.token_requests import request_token
+from slipway.cluster.exchange import Request, Response
+from slipway.cluster.patching.json_patch import apply_json_patch
+from slipway.cluster.patching.merge_patch import apply_merge_patch
+from slipway.cluster.registry import pod_operations, scaling
+from slipway.cluster.registry.call import Call
+from slipway.cluster.registry.registry import Registry
+from slipway.cluster.server.api_bodies import object_body
+from slipway.cluster.status import bad_request, method_not_allowed, unsupported_media_type
+
+Object = dict[str, Any]
+Handler = Callable[[Call, Request], Awaitable[Response]]
+
+
+def answer(obj: Object, status: int = 200) -> Response:
+    return Response(status, {"content-type": "application/json"}, orjson.dumps(obj))
+
+
+def object_subresources(registry: Registry, signer: TokenSigner) -> dict[tuple[str, str], Handler]:
+    """Handlers by (qualified plural, sub-resource); `*` stands for every kind that has the sub-resource."""
+
+    async def scale(call: Call, request: Request) -> Response:
+        if call.verb == "get":
+            return answer(scaling.get_scale(registry, call))
+        if call.verb == "update":
+            body = object_body(request)
+            return answer(await scaling.update_scale(registry, call, lambda current: body))
+        if call.verb == "patch":
+            return answer(await scaling.update_scale(registry, call, _scale_patch(request)))
+        raise method_not_allowed()
+
+    async def bind(call: Call, request: Request) -> Response:
+        _only_create(call)
+        return answer(pod_operations.bind(registry, call, object_body(request)), 201)
+
+    async def evict(call: Call, request: Request) -> Response:
+        _only_create(call)
+        return answer(await pod_operations.evict(registry, call, object_body(request)), 201)
+
+    async def token(call: Call, request: Request) -> Response:
+        _only_create(call)
+        return answer(request_token(registry, signer, call, object_body(request)), 201)
+
+    return {
+        ("*", "scale"): scale,
+        ("pods", "binding"): bind,
+        ("pods", "eviction"): evict,
+        ("serviceaccounts", "token"): token,
+    }
+
+
+def _only_create(call: Call) -> None:
+    if call.verb != "create":
+        raise method_not_allowed()
+
+
+def _scale_patch(request: Request) -> Callable[[Object], Object]:
+    media = request.headers.get("content-type", "").partition(";")[0].strip()
+    try:
+        patch = orjson.loads(request.body)
+    except orjson.JSONDecodeError as error:
+        raise bad_request(f"error decoding patch: {error}") from None
+    if media == "application/json-patch+json":
+        return lambda current: _as_object(apply_json_patch(current, patch))
+    # A Scale has no lists that merge: strategic and plain merges are the same.
+    if media in {"application/merge-patch+json", "application/strategic-merge-patch+json"}:
+        return lambda current: apply_merge_patch(current, patch)
+    raise unsupported_media_type(
+        "the body of the request was in an unknown format - accepted media types include:"
+        " application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
+    )
+
+
+def _as_object(value: Any) -> Object:
+    if not isinstance(value, dict):
+        raise bad_request("the patched document is not an object")
+    return value
