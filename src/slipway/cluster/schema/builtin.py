@@ -122,6 +122,14 @@ def paths(minor: str = DEFAULT_MINOR) -> JsonObject:
 
 
 @cache
+def messages(minor: str = DEFAULT_MINOR) -> JsonObject:
+    """Protobuf: `packages` (group version -> package) and `messages` (name -> field number -> [JSON name, type,
+    flags]); `scripts/kubernetes_messages.py` says what the flags mean."""
+    found: JsonObject = _read(minor, "messages")
+    return found
+
+
+@cache
 def fingerprint(minor: str = DEFAULT_MINOR) -> str:
     """Changes when the published definitions or paths do."""
     data = b"".join((DATA / minor / f"{name}.json.gz").read_bytes() for name in ("definitions", "paths"))
