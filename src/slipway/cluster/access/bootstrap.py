@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -24,9 +25,10 @@ def _objects() -> list[Object]:
     return loaded
 
 
-async def bootstrap(registry: Registry) -> None:
-    """Create the objects that are missing; existing ones stay as they are."""
-    for obj in _objects():
+async def bootstrap(registry: Registry, policy: Iterable[Object] = ()) -> None:
+    """Create the objects that are missing; existing ones stay as they are. `policy` is more of them: the roles of
+    the cluster's own parts."""
+    for obj in [*_objects(), *policy]:
         await ensure(registry, copy.deepcopy(obj))
 
 

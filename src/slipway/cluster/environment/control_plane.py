@@ -23,6 +23,7 @@ from slipway.cluster.access.reviews import Reviews
 from slipway.cluster.access.service_accounts import TokenSigner
 from slipway.cluster.access.service_addresses import ServiceAddresses
 from slipway.cluster.clock import Clock
+from slipway.cluster.controllers.roles import policy
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Identity
 from slipway.cluster.registry.builtin_kinds import make_builtin
@@ -47,6 +48,7 @@ class ControlPlane:
     api: ApiServer
     documents: Documents
     tokens: StaticTokens
+    signer: TokenSigner
     admin_token: str
     ready: bool = False
 
@@ -55,7 +57,9 @@ class ControlPlane:
         randomness = random.Random(options.seed)
         store = Store(Journal(options.state) if options.state else None, options.window)
         definitions = Definitions(load_catalogue(options.version), make_builtin)
-        registry = Registry(store, definitions, clock, randomness=randomness)
+        registry = Registry(
+            store, definitions, clock, randomness=randomness, service_range=options.service_range
+        )
         plugins: list[Plugin] = [NamespaceLifecycle(registry)]
         if options.service_account_admission:
             plugins.append(ServiceAccountAdmission(registry))
@@ -88,12 +92,12 @@ class ControlPlane:
             object_subresources(registry, signer),
             Reviews(authorizer, signer, [tokens]),
         )
-        plane = cls(options, clock, store, registry, api, documents, tokens, admin_token)
+        plane = cls(options, clock, store, registry, api, documents, tokens, signer, admin_token)
         return plane
 
     async def bootstrap(self) -> None:
         """Create what every cluster has from the start, where it is missing."""
-        await bootstrap(self.registry)
+        await bootstrap(self.registry, policy())
         self.ready = True
 
     def close(self) -> None:

@@ -18,8 +18,10 @@ from slipway.cluster.access.certificates import CertificateAuthority, KeyPair
 from slipway.cluster.client.client import Client
 from slipway.cluster.client.transport import InProcessTransport
 from slipway.cluster.clock import Clock
+from slipway.cluster.environment import parts
 from slipway.cluster.environment.control_plane import ControlPlane
 from slipway.cluster.environment.kubeconfig import kubeconfig
+from slipway.cluster.environment.kubernetes_service import ensure_kubernetes_service, service_address
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Identity
 from slipway.cluster.server.listener import Listener, serve
@@ -44,7 +46,7 @@ class EmbeddedCluster:
         self._authority: CertificateAuthority | None = None
         self._admin: KeyPair | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._running: list[Any] = []
+        self._running: list[parts.Part] = []
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -81,7 +83,7 @@ class EmbeddedCluster:
 
     @property
     def ca(self) -> bytes | None:
-        """The certificate authority's certificate in PEM; None without TLS."""
+        """The certificate authority's certificate in PEM; None when nothing listens."""
         return self._authority.certificate if self._authority else None
 
     async def start(self) -> None:
@@ -98,13 +100,25 @@ class EmbeddedCluster:
             self._listener = await serve(
                 self._plane.api.handle, self.options.host, self.options.port, self._tls_context()
             )
+            await ensure_kubernetes_service(self._plane.registry, self.options, self._listener.port)
+        if self.options.controllers:
+            runner = parts.controllers(self.options, self._connect, self.clock, self._plane.signer, self.ca)
+            await self._begin(runner)
+
+    async def _begin(self, part: parts.Part) -> None:
+        self._running.append(part)
+        await part.start()
+
+    def _connect(self, identity: Identity, user_agent: str) -> Client:
+        transport = InProcessTransport(self.plane.api.handle, identity)
+        return Client(transport, user_agent=user_agent, clock=self.clock)
 
     def _tls_context(self) -> Any:
-        if not self.options.tls:
-            return None
         # TLS libraries look at the machine's clock, so certificates are dated by it even in virtual time.
         now = datetime.datetime.now(datetime.UTC)
         self._authority = self._load_authority(now)
+        if not self.options.tls:
+            return None
         names = list(
             dict.fromkeys(
                 [
@@ -165,7 +179,7 @@ class EmbeddedCluster:
         return kubeconfig(
             self.options.name,
             self.url,
-            ca=self.ca,
+            ca=self.ca if self.options.tls else None,
             client=self._admin,
             token="" if self._admin else self.admin_token,
             namespace=namespace,
@@ -181,10 +195,3 @@ class EmbeddedCluster:
         token = secrets.token_urlsafe(24)
         self.plane.tokens.identities[token] = Identity(user, groups)
         return token
-
-
-def service_address(service_range: str) -> str:
-    """The address of the `kubernetes` Service: the first of the range."""
-    import ipaddress
-
-    return str(ipaddress.ip_network(service_range)[1])

@@ -61,10 +61,12 @@ class Registry:
         admission: Admission | None = None,
         randomness: random.Random | None = None,
         new_uid: Callable[[], str] | None = None,
+        service_range: str = "10.96.0.0/16",
     ) -> None:
         self.store = store
         self.definitions = definitions
         self.clock = clock
+        self.service_range = service_range
         self.admission: Admission = admission or NoAdmission()
         self.randomness = randomness or random.Random()
         self.new_uid = new_uid or (lambda: str(uuid.UUID(int=self.randomness.getrandbits(128), version=4)))

@@ -3,6 +3,7 @@
 from slipway.cluster.registry.strategies.crds import CrdStrategy
 from slipway.cluster.registry.strategies.namespaces import NamespaceStrategy
 from slipway.cluster.registry.strategies.pods import PodStrategy
+from slipway.cluster.registry.strategies.services import ServiceStrategy
 from slipway.cluster.registry.strategy import Strategy
 from slipway.cluster.schema.resource import Resource
 
@@ -11,6 +12,7 @@ _STRATEGIES: dict[str, Strategy] = {
     "customresourcedefinitions.apiextensions.k8s.io": CrdStrategy(),
     "namespaces": NamespaceStrategy(),
     "pods": PodStrategy(),
+    "services": ServiceStrategy(),
 }
 
 
