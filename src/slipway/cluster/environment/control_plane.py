@@ -30,10 +30,12 @@ from slipway.cluster.registry.builtin_kinds import make_builtin
 from slipway.cluster.registry.definition import Definitions
 from slipway.cluster.registry.registry import Registry
 from slipway.cluster.schema.builtin import load_catalogue
+from slipway.cluster.schema.openapi import OpenApi
 from slipway.cluster.server.api import ApiServer
 from slipway.cluster.server.api_subresources import object_subresources
 from slipway.cluster.server.discovery import Discovery
 from slipway.cluster.server.documents import Documents
+from slipway.cluster.server.openapi import OpenApiDocuments
 from slipway.cluster.store import Journal, Store
 
 
@@ -84,6 +86,12 @@ class ControlPlane:
         )
         for prefix in ("/", "/api", "/apis", "/version"):
             documents.by_prefix[prefix] = discovery
+        open_api = OpenApi(
+            definitions.catalogue,
+            lambda resource: definitions.of(resource).custom.get("schema"),
+            options.version,
+        )
+        documents.by_prefix["/openapi"] = OpenApiDocuments(open_api, clock)
         api = ApiServer(
             registry,
             authenticator,

@@ -167,4 +167,4 @@ def _references(parts: Iterable[Any]) -> set[str]:
 
 
 def _digest(content: bytes) -> str:
-    return hashlib.sha512(content).hexdigest()[:64].upper()
+    return hashlib.sha512(content).hexdigest().upper()

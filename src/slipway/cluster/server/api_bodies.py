@@ -14,6 +14,7 @@ from slipway.cluster.patching.json_patch import apply_json_patch
 from slipway.cluster.patching.merge_patch import apply_merge_patch
 from slipway.cluster.patching.strategic_merge import apply_strategic_merge_patch
 from slipway.cluster.registry.definition import Definition
+from slipway.cluster.schema import protobuf
 from slipway.cluster.status import bad_request, unsupported_media_type
 
 Object = dict[str, Any]
@@ -30,6 +31,8 @@ def object_body(request: Request) -> Object:
         value = _json(request.body)
     elif media == "application/yaml":
         value = _yaml(request.body)
+    elif media == protobuf.MEDIA_TYPE:
+        value = _protobuf(request.body)
     else:
         raise unsupported_media_type(
             "the body of the request was in an unknown format - accepted media types include:"
@@ -61,6 +64,13 @@ def _json(body: bytes) -> Any:
         return json.loads(body)  # what orjson refuses and Go takes: integers of more than 64 bits
     except (ValueError, RecursionError) as error:
         raise bad_request(f"couldn't get version/kind; json parse error: {error}") from None
+
+
+def _protobuf(body: bytes) -> Any:
+    try:
+        return protobuf.decode(body)
+    except protobuf.ProtobufError as error:
+        raise bad_request(f"the object provided is unrecognized: {error}") from None
 
 
 def _yaml(body: bytes) -> Any:
