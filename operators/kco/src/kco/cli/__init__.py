@@ -1,0 +1,1 @@
+"""The command `kco`: one module a subcommand, no logic of its own."""

@@ -1,0 +1,327 @@
+"""All TargetApps of this replica: which are followed, when they are configured, how a restart takes over.
+
+`observe` and `vanished` are called for every change of a TargetApp (by kopf's handlers); `take_over` when this
+replica begins to act, `lay_down` when it must stop. Between the two, each TargetApp has one worker task that
+configures it after each change and again when something it refers to was missing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from kco.actions.handler import FINISHED
+from kco.actions.ledger import key_of, phase_of
+from kco.actions.queue import Ended, Order
+from kco.events.recorder import Subject
+from kco.metrics import TargetReading
+from kco.net.guard import Refused, Unresolvable
+from kco.operator.preparation import Unusable, missing_permissions, prepare
+from kco.operator.services import Services
+from kco.operator.target import NOW, ROUTINE, SOON, Target
+from kco.spec.document import InvalidQuery
+from kco.spec.targetapp import GROUP, VERSION, InvalidSpec, read
+from kco.targets.credentials import MissingValue
+from kco.targets.instance import needs_pods
+from operator_kit.clock import from_rfc3339
+from operator_kit.kube.client import Resource
+from operator_kit.kube.config import KubeConfigError
+from operator_kit.kube.failure import ApiFailure
+from operator_kit.logging import record
+
+log = logging.getLogger(__name__)
+
+TARGET_APPS = Resource(GROUP, VERSION, "targetapps")
+RECHECK = 15.0
+REVIEW = 60.0
+STATUS_SPACING = {NOW: 0.2, SOON: 5.0, ROUTINE: 60.0}
+
+
+class Controller:
+    """Holds every target of this replica."""
+
+    def __init__(self, services: Services, *, owns: Callable[[str], bool] = lambda uid: True) -> None:
+        self._services = services
+        self._owns = owns
+        self._bodies: dict[str, dict[str, Any]] = {}
+        self._runs: dict[str, list[dict[str, Any]]] = {}
+        self.targets: dict[str, Target] = {}
+        self._workers: dict[str, asyncio.Task[None]] = {}
+        self._wake: dict[str, asyncio.Event] = {}
+        self._writer: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[None]] = set()
+        self.acting = False
+        self.synced = False
+
+    # -- what the watch says -----------------------------------------------------------------------------
+
+    def observe(self, body: dict[str, Any]) -> None:
+        """A TargetApp is there, or has changed."""
+        uid = body["metadata"]["uid"]
+        if body["metadata"].get("deletionTimestamp") and not body["metadata"].get("finalizers"):
+            self.vanished(uid)
+            return
+        known = self._bodies.get(uid)
+        self._bodies[uid] = body
+        target = self.targets.get(uid)
+        if target is None:
+            if self.acting and self._owns(uid):
+                self._follow(uid)
+            return
+        # Status writes, labels and annotations leave the generation as it is, and need nothing.
+        if known is None or known["metadata"].get("generation") != body["metadata"].get("generation"):
+            target.update(body)
+            self._wake[uid].set()
+
+    def vanished(self, uid: str) -> None:
+        """A TargetApp is gone."""
+        self._bodies.pop(uid, None)
+        self._runs.pop(uid, None)
+        self._unfollow(uid, gone=True)
+
+    def pods_changed(self, cluster: str, namespace: str) -> None:
+        """Pods of a namespace appeared, vanished or changed readiness."""
+        for target in self.targets.values():
+            prepared = target.prepared
+            if prepared is not None and target.namespace == namespace and prepared.cluster.key == cluster:
+                target.resolve_instances()
+
+    # -- acting ------------------------------------------------------------------------------------------
+
+    async def take_over(self) -> None:
+        """Begin to act: read TargetApps and ledger afresh, then follow what is ours."""
+        services = self._services
+        namespace = services.settings.namespace or None
+        listing = await services.client.list(TARGET_APPS, namespace)
+        runs = await services.ledger.all(namespace)
+        self._bodies = {body["metadata"]["uid"]: body for body in listing.get("items") or []}
+        self._runs = {}
+        for run in runs:
+            self._runs.setdefault(key_of(run).uid, []).append(run)
+        self.acting = True
+        for uid in list(self._bodies):
+            if self._owns(uid):
+                self._follow(uid)
+        self._writer = asyncio.create_task(self._write_statuses(), name="status writer")
+        self.synced = True
+        record(log, logging.INFO, "acting", targets=len(self.targets))
+
+    async def lay_down(self) -> None:
+        """Stop acting at once; what runs is cancelled by the queue's owner."""
+        self.acting = False
+        for uid in list(self.targets):
+            self._unfollow(uid, gone=False)
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.gather(self._writer, return_exceptions=True)
+            self._writer = None
+
+    async def reshare(self) -> None:
+        """The live replicas have changed: follow what is ours now, and nothing else."""
+        if not self.acting:
+            return
+        for uid in [uid for uid in self.targets if not self._owns(uid)]:
+            await self._flush(self.targets[uid])
+            self._unfollow(uid, gone=False)
+        missing = [uid for uid in self._bodies if uid not in self.targets and self._owns(uid)]
+        for uid in missing:
+            body = self._bodies[uid]
+            namespace = body["metadata"]["namespace"]
+            try:
+                self._bodies[uid] = await self._services.client.get(
+                    TARGET_APPS, namespace, body["metadata"]["name"]
+                )
+                self._runs[uid] = await self._services.ledger.of_target(namespace, uid)
+            except ApiFailure as failure:
+                record(log, logging.WARNING, "reshare_failed", error=str(failure))
+                continue
+            self._follow(uid)
+
+    async def flush(self) -> None:
+        """Write every status that has something new."""
+        await asyncio.gather(
+            *(self._flush(target) for target in self.targets.values() if target.urgency),
+            return_exceptions=True,
+        )
+
+    def _follow(self, uid: str) -> None:
+        target = self.targets[uid] = Target(self._bodies[uid], self._services)
+        self._wake[uid] = asyncio.Event()
+        self._wake[uid].set()
+        self._workers[uid] = asyncio.create_task(self._work(target), name=f"target {target.name}")
+
+    def _unfollow(self, uid: str, *, gone: bool) -> None:
+        target = self.targets.pop(uid, None)
+        if target is None:
+            return
+        worker = self._workers.pop(uid, None)
+        if worker is not None:
+            worker.cancel()
+        self._wake.pop(uid, None)
+        target.stop_polling()
+        if target.prepared is not None:
+            target.prepared.cluster.pods.release(target.namespace, uid)
+        if gone:
+            self._services.queue.forget(uid)
+            self._services.recorder.forget(uid)
+
+    # -- one target's worker -----------------------------------------------------------------------------
+
+    async def _work(self, target: Target) -> None:
+        """Configure after each change; look again later where something was missing."""
+        wake = self._wake[target.uid]
+        first = True
+        while True:
+            wait: float = REVIEW
+            if wake.is_set() or target.prepared is None:
+                wake.clear()
+                wait = await self._configure(target) or REVIEW
+                if first and target.prepared is not None:
+                    first = False
+                    self._resume(target)
+            elif target.prepared.actions:
+                await self._review(target)
+            try:
+                async with asyncio.timeout(wait):
+                    await wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _configure(self, target: Target) -> float | None:
+        """One configuration; the seconds after which to try again, where that may help."""
+        services = self._services
+        try:
+            spec = read(target.spec_body)
+            if spec.suspend:
+                target.suspended()
+                return None
+            prepared = await prepare(
+                spec,
+                target.namespace,
+                services.clusters,
+                services.registry,
+                services.settings.enabled_actions,
+            )
+            missing = await missing_permissions(prepared, target.namespace) if prepared.actions else []
+        except InvalidSpec as invalid:
+            target.failed("Ready", "InvalidSpec", "; ".join(invalid.problems[:5]))
+            return None
+        except Unusable as unusable:
+            target.failed(unusable.condition, unusable.reason, str(unusable))
+            return None
+        except InvalidQuery as invalid:
+            target.failed("QueryValid", "InvalidSchema", str(invalid))
+            return RECHECK
+        except (MissingValue, KubeConfigError, Refused, Unresolvable) as absent:
+            target.failed("Ready", "MissingValue", str(absent))
+            return RECHECK
+        except ApiFailure as failure:
+            target.failed("Ready", "ApiFailure", str(failure))
+            return RECHECK
+        except Exception as surprise:
+            # Whatever a spec or a plugin provokes stays with its TargetApp.
+            log.exception("configuring failed", extra={"fields": {"tapp": target.name}})
+            target.failed("Ready", "InternalError", f"{type(surprise).__name__}: {surprise}")
+            return RECHECK
+        if needs_pods(spec) or not spec.selector.empty:
+            prepared.cluster.pods.follow(target.namespace, target.uid)
+        target.configured(prepared, missing)
+        return None
+
+    async def _review(self, target: Target) -> None:
+        assert target.prepared is not None
+        try:
+            target.authorization(await missing_permissions(target.prepared, target.namespace))
+        except ApiFailure as failure:
+            record(log, logging.WARNING, "review_failed", tapp=target.name, error=str(failure))
+
+    def _resume(self, target: Target) -> None:
+        """Take over what the ledger shows: later transitions, runs that never began, runs that were cut off."""
+        runs = self._runs.pop(target.uid, [])
+        assert target.book is not None
+        for run in sorted(runs, key=lambda body: key_of(body).transition):
+            key = key_of(run)
+            created = from_rfc3339(run["metadata"]["creationTimestamp"])
+            target.book.already_ran(key.rule, key.instance, key.transition, created)
+            if (
+                phase_of(run) not in FINISHED
+                and run["metadata"]["name"] not in self._services.queue.executing
+            ):
+                followed = target.followed.get(key.instance)
+                state = followed.state if followed is not None else {}
+                reason = str(run["spec"].get("reason", ""))
+                order = target.order(key, followed, reason, state, [], self._services.correlation(), run)
+                if order is not None:
+                    record(log, logging.INFO, "action_resumed", run=key.name, phase=phase_of(run))
+                    self._services.queue.submit(order)
+
+    # -- runs --------------------------------------------------------------------------------------------
+
+    def run_began(self, order: Order) -> None:
+        target = self.targets.get(order.key.uid)
+        if target is not None:
+            target.run_began(order)
+
+    def run_ended(self, ended: Ended) -> None:
+        target = self.targets.get(ended.order.key.uid)
+        if target is not None:
+            target.run_ended(ended)
+            self._spawn(self._prune(target))
+
+    async def _prune(self, target: Target) -> None:
+        try:
+            await self._services.ledger.prune(
+                await self._services.ledger.of_target(target.namespace, target.uid)
+            )
+        except ApiFailure as failure:
+            record(log, logging.WARNING, "prune_failed", tapp=target.name, error=str(failure))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def event_written(self, subject: Subject, kind: str) -> None:
+        target = self.targets.get(subject.uid)
+        if target is not None:
+            target.counts.events[kind] += 1
+
+    # -- status ------------------------------------------------------------------------------------------
+
+    async def _write_statuses(self) -> None:
+        """Write what is due, soonest first; in quiet times one write a minute for each TargetApp."""
+        clock = self._services.clock
+        while True:
+            moment = clock.monotonic()
+            due = []
+            for target in self.targets.values():
+                if not target.urgency and target.last_polled() and moment - target.written_at > 60:
+                    target.urgency = ROUTINE
+                if target.urgency and moment - target.written_at >= STATUS_SPACING[target.urgency]:
+                    due.append(target)
+            for start in range(0, len(due), 20):
+                await asyncio.gather(*(self._flush(target) for target in due[start : start + 20]))
+            await clock.sleep(0.2)
+
+    async def _flush(self, target: Target) -> None:
+        urgency, target.urgency = target.urgency, 0
+        target.written_at = self._services.clock.monotonic()
+        body = {"status": target.status()}
+        try:
+            await self._services.client.patch(
+                TARGET_APPS, target.namespace, target.name, body, subresource="status"
+            )
+        except ApiFailure as failure:
+            if failure.not_found:
+                return
+            # Not lost: it stays wanted, and is written whole the next time.
+            target.want_status(urgency)
+            record(log, logging.WARNING, "status_not_written", tapp=target.name, error=str(failure))
+
+    # -- readings ----------------------------------------------------------------------------------------
+
+    def readings(self) -> list[TargetReading]:
+        return [
+            TargetReading(target.namespace, target.name, target.polls_now(), target.fields())
+            for target in self.targets.values()
+        ]

@@ -1,0 +1,1 @@
+"""When to act: conditions, edges, holds, cooldowns, budgets; pure functions of a memory and a moment."""

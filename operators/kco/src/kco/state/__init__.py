@@ -1,0 +1,1 @@
+"""What an application said: bytes to a state, values at paths, differences between two states."""

@@ -1,0 +1,1 @@
+"""Where an application is: endpoint forms, the pods that a selector chooses, the instances to be polled."""
