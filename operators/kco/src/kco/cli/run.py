@@ -4,6 +4,8 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from kco.cli.main import Misuse
 from kco.settings import PREFIX, Settings
@@ -45,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         return 1
 
 
-def run_loop(main, *, uvloop: bool) -> int:  # type: ignore[no-untyped-def]
+def run_loop(main: Callable[[], Coroutine[Any, Any, int]], *, uvloop: bool) -> int:
     """Run a coroutine function, on uvloop where it is installed and wanted."""
     factory = None
     if uvloop:

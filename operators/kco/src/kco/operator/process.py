@@ -14,6 +14,8 @@ import signal
 import socket
 import uuid
 from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
@@ -22,13 +24,13 @@ from kco.actions.queue import ActionQueue
 from kco.actions.registry import ActionRegistry
 from kco.events.recorder import EventRecorder
 from kco.history.store import History, HistoryError
-from kco.metrics import KcoCollector
+from kco.metrics import KcoCollector, TargetReading
 from kco.net.guard import Guard, Unresolvable, system_resolver
 from kco.net.pool import Pool
 from kco.operator.clusters import Clusters
 from kco.operator.controller import TARGET_APPS, Controller
 from kco.operator.services import Services
-from kco.operator.watch import build_registry, run_watch
+from kco.operator.watch import Watch
 from kco.polling.engine import PollEngine
 from kco.polling.rate import Bucket
 from kco.settings import Settings
@@ -181,7 +183,7 @@ class Operator:
 
     # -- probes ------------------------------------------------------------------------------------------
 
-    def _readings(self) -> list:  # type: ignore[type-arg]
+    def _readings(self) -> list[TargetReading]:
         return self.controller.readings()
 
     def _unhealthy(self) -> list[str]:
@@ -277,26 +279,27 @@ class Operator:
             return
         await self._insist_take_over()
         self.started.set()
-        ready, stop = asyncio.Event(), asyncio.Event()
-        registry = build_registry(self.controller.observe, self.controller.vanished, self.client)
-        watch = asyncio.create_task(
-            run_watch(registry, namespace=self.settings.namespace, ready=ready, stop=stop), name="kopf"
+        watch = Watch(
+            self.client,
+            namespace=self.settings.namespace,
+            observe=self.controller.observe,
+            vanished=self.controller.vanished,
         )
-        ends = [asyncio.create_task(event.wait()) for event in (self._stopping, self._lost)]
+        watch.start()
+        assert watch.ended is not None
+        ends: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(event.wait()) for event in (self._stopping, self._lost)
+        ]
         try:
-            await asyncio.wait({watch, *ends}, return_when=asyncio.FIRST_COMPLETED)
-            if watch.done() and not self._stopping.is_set():
-                watch.result()
-                record(log, logging.ERROR, "watch_ended")
+            await asyncio.wait({watch.ended, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if watch.ended.done() and not self._stopping.is_set():
+                record(log, logging.ERROR, "watch_ended", error=str(watch.ended.exception()))
                 self._lost.set()
         finally:
-            await self._quiesce()
-            stop.set()
             for task in ends:
                 task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, TimeoutError):
-                async with asyncio.timeout(10):
-                    await watch
+            await self._quiesce()
+            await watch.stop()
 
     async def _insist_take_over(self) -> None:
         wait = 0.5
@@ -310,7 +313,7 @@ class Operator:
                 wait = min(wait * 2, 15)
 
     async def _quiesce(self) -> None:
-        """Before kopf goes (it cancels every task that it does not know): finish our own work."""
+        """Finish what runs, write what waits."""
         grace = self.settings.shutdown_grace if not self._lost.is_set() else 0.0
         await self.services.engine.stop()
         await self.services.queue.stop(grace)
@@ -369,8 +372,6 @@ class Operator:
                 ) from None
 
     async def _api_addresses(self) -> list[str]:
-        from urllib.parse import urlsplit
-
         parts = urlsplit(self._config.server)
         try:
             return list(await system_resolver(parts.hostname or "", parts.port or 443))

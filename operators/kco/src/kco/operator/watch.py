@@ -2,10 +2,15 @@
 
 Raw event handlers are used on purpose: kopf then writes nothing into the objects, needs no finalizer (so a
 deletion while the operator is down completes) and sends no Events of its own.
+
+kopf runs in a thread with an event loop of its own: when it ends it cancels every task of its loop that it
+does not know, and running actions must not be among them.
 """
 
 import asyncio
+import base64
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,11 +20,10 @@ from kco.spec.targetapp import GROUP, VERSION
 from operator_kit.kube.client import KubeClient
 
 Observe = Callable[[dict[str, Any]], None]
+Vanished = Callable[[str], None]
 
 
-def build_registry(
-    observe: Observe, vanished: Callable[[str], None], client: KubeClient
-) -> kopf.OperatorRegistry:
+def build_registry(observe: Observe, vanished: Vanished, client: KubeClient) -> kopf.OperatorRegistry:
     """A kopf registry with this operator's handlers."""
     registry = kopf.OperatorRegistry()
 
@@ -30,7 +34,6 @@ def build_registry(
         settings.networking.request_timeout = 60
         settings.watching.server_timeout = 240
         settings.queueing.exit_timeout = 1.0
-        settings.process.ultimate_exiting_timeout = None
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.ConnectionInfo:
@@ -48,8 +51,6 @@ def build_registry(
 
 async def connection_info(client: KubeClient) -> kopf.ConnectionInfo:
     """The client's configuration in kopf's words, so that both talk to the same cluster as the same user."""
-    import base64
-
     config = client.config
 
     def encode(text: str | None) -> bytes | None:
@@ -68,16 +69,67 @@ async def connection_info(client: KubeClient) -> kopf.ConnectionInfo:
     )
 
 
-async def run_watch(
-    registry: kopf.OperatorRegistry, *, namespace: str, ready: asyncio.Event, stop: asyncio.Event
-) -> None:
-    """Run kopf until `stop` is set."""
-    logging.getLogger("kopf").setLevel(logging.WARNING)
-    await kopf.operator(
-        registry=registry,
-        standalone=True,
-        clusterwide=not namespace,
-        namespaces=[namespace] if namespace else [],
-        ready_flag=ready,
-        stop_flag=stop,
-    )
+class Watch:
+    """kopf in a thread; `observe` and `vanished` are called in the loop that called `start`."""
+
+    def __init__(self, client: KubeClient, *, namespace: str, observe: Observe, vanished: Vanished) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._observe = observe
+        self._vanished = vanished
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.ended: asyncio.Future[None] | None = None
+
+    def start(self) -> None:
+        """Begin to watch; `ended` is resolved when kopf has ended, with its failure if there was one."""
+        loop = asyncio.get_running_loop()
+        ended = self.ended = loop.create_future()
+        registry = build_registry(
+            lambda body: self._in(loop, self._observe, body),
+            lambda uid: self._in(loop, self._vanished, uid),
+            self._client,
+        )
+
+        def finish(failure: BaseException | None) -> None:
+            if not ended.done():
+                if failure is None:
+                    ended.set_result(None)
+                else:
+                    ended.set_exception(failure)
+
+        def work() -> None:
+            failure: BaseException | None = None
+            try:
+                asyncio.run(self._operate(registry))
+            except Exception as caught:
+                failure = caught
+            self._in(loop, finish, failure)
+
+        self._thread = threading.Thread(target=work, name="kopf", daemon=True)
+        self._thread.start()
+
+    async def stop(self, seconds: float = 10.0) -> None:
+        """End kopf and wait for its thread."""
+        self._stop.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, seconds)
+
+    @staticmethod
+    def _in(loop: asyncio.AbstractEventLoop, call: Callable[[Any], None], argument: Any) -> None:
+        # The loop may be closed already while the process ends; there is nobody left to tell then.
+        if not loop.is_closed():
+            try:
+                loop.call_soon_threadsafe(call, argument)
+            except RuntimeError:
+                return
+
+    async def _operate(self, registry: kopf.OperatorRegistry) -> None:
+        logging.getLogger("kopf").setLevel(logging.WARNING)
+        await kopf.operator(
+            registry=registry,
+            standalone=True,
+            clusterwide=not self._namespace,
+            namespaces=[self._namespace] if self._namespace else [],
+            stop_flag=self._stop,
+        )
