@@ -64,13 +64,16 @@ async def create_decoded(
 def _prepare_metadata(registry: Registry, call: Call, definition: Definition, obj: Object) -> None:
     metadata = meta(obj)
     for name in SERVER_FIELDS:
-        metadata.pop(name, None)
+        # A kind that does not count generations keeps what it is given.
+        if name != "generation" or definition.row.generation or definition.resource.custom:
+            metadata.pop(name, None)
+    metadata.pop("selfLink", None)
     if not metadata.get("name") and metadata.get("generateName"):
         metadata["name"] = registry.generate_name(str(metadata["generateName"])[:MAX_GENERATED_BASE])
     call.name = call.name or str(metadata.get("name") or "")
     metadata["uid"] = registry.new_uid()
     metadata["creationTimestamp"] = registry.clock.timestamp()
-    if definition.row.generation:
+    if definition.row.generation or definition.resource.custom:
         metadata["generation"] = 1
     if definition.row.status is not None:
         obj["status"] = copy.deepcopy(definition.row.status)

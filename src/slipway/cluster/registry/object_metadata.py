@@ -42,7 +42,7 @@ def check_type(obj: Object, resource: Resource, kind: str, api_version: str) -> 
             raise bad_request(
                 f'{said_kind} in version "{said_version.rpartition("/")[2]}" cannot be handled as a {kind}:'
                 f' no kind "{said_kind}" is registered for version "{said_version}" in scheme'
-                ' "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"'
+                ' "pkg/runtime/scheme.go:111"'
             )
         version = said_version.rpartition("/")[2]
         raise bad_request(

@@ -275,7 +275,8 @@ async def _events(
     except Compacted as error:
         yield WatchEvent("ERROR", error=_too_old(error).to_object())
         return
-    bookmark_at = clock.now() + BOOKMARK_INTERVAL
+    # The last bookmark comes shortly before the end, so that a client goes on from there.
+    bookmark_at = min(clock.now() + BOOKMARK_INTERVAL, max(end - 2, clock.now() + timeout / 2))
     while True:
         wait = end - clock.now()
         if wait <= 0:

@@ -20,7 +20,6 @@ from slipway.cluster.status import (
     bad_request,
     conflict,
     invalid,
-    not_found,
 )
 from slipway.cluster.store import Conflict, Record
 
@@ -113,9 +112,7 @@ def scale_of(definition: Definition, obj: Object) -> Object:
 def _record(registry: Registry, call: Call, definition: Definition) -> Record:
     record = registry.store.get(definition.bucket, definition.key(call.namespace, call.name))
     if record is None:
-        if definition.resource.custom:
-            raise missing(call)
-        raise not_found(f"{call.resource.plural}/scale", call.resource.group, call.name)
+        raise missing(call)
     return record
 
 

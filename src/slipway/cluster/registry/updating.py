@@ -67,9 +67,11 @@ def check_preconditions(call: Call, definition: Definition, obj: Object, record:
             "metadata.resourceVersion",
             0,
             "must be specified for an update",
-            shown="0x0",
+            shown="0" if definition.resource.custom else "0x0",
         )
-        raise invalid(definition.resource.kind, definition.resource.group, call.name, [shown])
+        resource = definition.resource
+        kind = resource.plural if resource.custom else resource.kind
+        raise invalid(kind, resource.group, call.name, [shown])
     uid = metadata.get("uid")
     if uid and uid != stored["uid"]:
         raise conflict(

@@ -88,8 +88,10 @@ class ApiServer:
         verb = {"GET": "get", "HEAD": "head"}.get(request.method, request.method.lower())
         self.authorize(identity, Attributes(_METHOD_VERBS.get(request.method, verb), path=request.path))
         answer = await self._documents(request, identity)
-        if answer is not None:
+        if answer is not None and request.method in {"GET", "HEAD"}:
             return answer
+        if answer is not None:
+            raise method_not_allowed()
         return Response(404, {"content-type": "text/plain; charset=utf-8"}, b"404 page not found\n")
 
     async def _resource(self, request: Request, identity: Identity, target: Target) -> Response:
@@ -109,13 +111,7 @@ class ApiServer:
             )
         self.authorize(identity, attributes)
         if resource is None:
-            if (
-                not any(
-                    group == target.group and version == target.version
-                    for group, version, _ in self.registry.definitions.catalogue.resources
-                )
-                and target.group
-            ):
+            if target.group and target.group not in self.registry.definitions.catalogue.version_order:
                 return Response(404, {"content-type": "text/plain; charset=utf-8"}, b"404 page not found\n")
             raise resource_not_found()
         call.resource = resource
@@ -146,8 +142,7 @@ class ApiServer:
         return call, resource
 
     def _verb(self, request: Request, target: Target) -> Verb:
-        method = "GET" if request.method == "HEAD" else request.method
-        verb = _METHOD_VERBS.get(method)
+        verb = _METHOD_VERBS.get(request.method)
         if verb is None:
             raise method_not_allowed()
         if verb == "get":
@@ -173,7 +168,7 @@ class ApiServer:
                 return await handler(call, request)
             found = resource.subresource(target.subresource)
             if found is None or target.rest:
-                raise resource_not_found()
+                raise reading.missing(call) if resource.custom else resource_not_found()
             if call.verb not in found.verbs:
                 raise method_not_allowed()
         elif call.verb not in resource.verbs:
@@ -236,6 +231,8 @@ class ApiServer:
         return Response(200, dict(JSON), api_encoding.event_lines(definition, events))
 
     async def _patch(self, request: Request, definition: Definition, call: Call) -> Response:
+        if not call.name:
+            raise method_not_allowed()
         media = request.headers.get("content-type", "").partition(";")[0].strip()
         apply = media == "application/apply-patch+yaml"
         change = patch_change(request, definition, media)

@@ -79,7 +79,7 @@ def _set_dry_run(options: Options, values: list[str], verb: str) -> None:
                 "FieldValueNotSupported",
                 "dryRun",
                 detail='supported values: "All"',
-                shown="[]string{" + ", ".join(f'"{value}"' for value in values) + "}",
+                shown="[" + ",".join(f'"{value}"' for value in values) + "]",
             ),
         )
     options.dry_run = options.dry_run or "All" in values

@@ -174,7 +174,7 @@ class Discovery:
                 "responseKind": {"group": group, "version": version, "kind": resource.kind},
                 "scope": "Namespaced" if resource.namespaced else "Cluster",
                 "singularResource": resource.singular,
-                "verbs": sorted(resource.verbs),
+                "verbs": _verbs(resource),
             }
             if resource.short_names:
                 row["shortNames"] = list(resource.short_names)
@@ -192,13 +192,18 @@ class Discovery:
             yield row
 
 
+def _verbs(resource: Resource) -> list[str]:
+    # Built-in kinds list them sorted; custom ones in the order in which upstream states them.
+    return list(resource.verbs) if resource.custom else sorted(resource.verbs)
+
+
 def _row(resource: Resource) -> Object:
     row: Object = {
         "name": resource.plural,
         "singularName": resource.singular,
         "namespaced": resource.namespaced,
         "kind": resource.kind,
-        "verbs": sorted(resource.verbs),
+        "verbs": _verbs(resource),
     }
     if resource.short_names:
         row["shortNames"] = list(resource.short_names)
