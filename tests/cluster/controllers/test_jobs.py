@@ -15,13 +15,9 @@ Play = Callable[..., None]
 
 
 def job(**spec: Any) -> dict[str, Any]:
-    return {
-        "metadata": {"name": "work"},
-        "spec": {
-            "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}},
-            **spec,
-        },
-    }
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}
+    given = {"parallelism": 1, "completions": 1, "backoffLimit": 6, "template": template}
+    return {"metadata": {"name": "work"}, "spec": {**given, **spec}}
 
 
 async def over(world: Any) -> Any:

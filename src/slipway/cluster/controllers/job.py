@@ -494,8 +494,10 @@ class JobController(Controller):
             return None
         if job["spec"].get("managedBy", _MANAGED_BY) != _MANAGED_BY:
             return None
-        candidates = [*controlled_by(self.pods, job), *self.pods.indexed("orphan", key[0])]
-        pods = await claim(effects, JOBS, job, PODS, job["spec"].get("selector"), candidates)
+        pods, selector = controlled_by(self.pods, job), job["spec"].get("selector")
+        if selector is not None:
+            candidates = [*pods, *self.pods.indexed("orphan", key[0])]
+            pods = await claim(effects, JOBS, job, PODS, selector, candidates)
         plan = step(View(job, pods, self.clock.now(), self.clock.timestamp()))
         await effects.carry_out(plan)
         return plan.requeue_after

@@ -207,12 +207,8 @@ class _Pass:
         strategy = self.view.spec.get("updateStrategy") or {}
         if strategy.get("type", "RollingUpdate") != "RollingUpdate":
             return self.update
-        partition = (strategy.get("rollingUpdate") or {}).get("partition")
-        start = self.view.ordinals.start
-        if partition is not None:
-            return self.current if ordinal < start + int(partition) else self.update
-        kept = int((self.view.owner.get("status") or {}).get("currentReplicas") or 0)
-        return self.current if ordinal < start + kept else self.update
+        partition = int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
+        return self.current if ordinal < self.view.ordinals.start + partition else self.update
 
     def _delete(self, pod: Object) -> None:
         self.acted = True
