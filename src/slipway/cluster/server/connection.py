@@ -1,376 +1,515 @@
-"""One HTTP/1.1 connection: bytes in, `Request` to the handler, `Response` out, in the order of the requests.
+"""One HTTP/1.1 connection: bytes into Requests, Responses into bytes, in the order in which they were asked.
 
-The parser is httptools (llhttp). A streamed body is advanced only as fast as the peer reads it, and is closed as
-soon as the peer is gone. After an upgrade the connection is a `Duplex` for whoever asked for it.
+`data_received` only parses and queues; one task per connection takes requests from the queue, awaits the handler and
+writes, so that pipelined requests are answered in order. A streamed body is advanced only while the transport
+takes bytes: a slow reader costs one chunk and the transport's buffer, never more. After an upgrade the
+connection becomes a `ConnectionDuplex` (duplex.py). listener.py opens and closes connections.
+
+A handler, or a body iterator, that raises ConnectionError drops the connection without an answer: fault rules
+use it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gzip
 import logging
+import ssl
+import zlib
 from collections import deque
 from collections.abc import AsyncIterator
-from email.utils import formatdate
-from http import HTTPStatus
-from typing import Any
+from typing import Protocol, cast
+from urllib.parse import quote
 
 import httptools
-import orjson
 
 from slipway.cluster.exchange import Handler, Peer, Request, Response
-from slipway.cluster.status import StatusError
+from slipway.cluster.server.duplex import ConnectionDuplex
+from slipway.cluster.server.wire import (
+    BODY_LIMIT,
+    CONTINUE,
+    GZIP_LEVEL,
+    GZIP_THRESHOLD,
+    HEADER_LIMIT,
+    LAST_CHUNK,
+    encode_head,
+    plain_refusal,
+    status_response,
+    too_large,
+)
+from slipway.cluster.status import StatusError, internal_error
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-# As the API server limits resource requests; etcd refuses more than half of it.
-MAX_BODY = 3 * 1024 * 1024
-# Go's http.Server default.
-MAX_HEADERS = 1024 * 1024
-MAX_WAITING = 16  # pipelined requests before we stop reading
-GZIP_FROM = 128 * 1024
-_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
-_SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\n"
+QUEUE_LIMIT = 32  # pipelined requests that wait before we stop reading
+HELD_LIMIT = 256 * 1024  # bytes kept while an upgrade is being decided
+LINGER_SECONDS = 2.0  # how long we read on after a refusal, so that the client gets to read it
+SLICE = 256 * 1024  # bytes compressed before other tasks get a turn
+_INTERIM_WITHOUT_BODY = (204, 304)
+_SAFE = "".join(chr(code) for code in range(0x21, 0x7F))
+
+
+class Registry(Protocol):
+    """Who keeps the connections (the listener)."""
+
+    def opened(self, connection: Connection) -> None: ...
+    def closed(self, connection: Connection) -> None: ...
 
 
 class Connection(asyncio.Protocol):
-    """`serving` is the set of open connections, which the listener closes at its end."""
+    """See the module's docstring."""
 
-    def __init__(self, handler: Handler, serving: set[Connection]) -> None:
+    def __init__(self, handler: Handler, registry: Registry, loop: asyncio.AbstractEventLoop) -> None:
         self._handler = handler
-        self._serving = serving
-        self._loop = asyncio.get_running_loop()
-        self._parser = httptools.HttpRequestParser(self)
-        self._transport: asyncio.Transport | None = None
+        self._registry = registry
+        self._loop = loop
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._peer = Peer()
-        self._waiting: deque[tuple[Request, bool]] = deque()
-        self._arrival: asyncio.Future[None] | None = None
-        self._writable: asyncio.Future[None] | None = None
-        self._worker: asyncio.Task[None] | None = None
-        self._stream: _Stream | None = None
-        self._reading = True
-        self._finished = False  # no more requests are taken
+        self._parser = httptools.HttpRequestParser(self)
+        self._task: asyncio.Task[None] | None = None
+        # The request that is being read.
         self._url = b""
         self._headers: dict[str, str] = {}
-        self._header_bytes = 0
-        self._body: list[bytes] = []
-        self._body_bytes = 0
-        self._refusal: StatusError | None = None
+        self._chunks: list[bytes] = []
+        self._body_size = 0
+        self._head_size = 0
+        self._in_head = True
+        self._reading = False
+        self._continue_due = False
+        # Requests that were read whole: (request, keep the connection, HTTP/1.1, bytes after an upgrade follow).
+        self._queue: deque[tuple[Request, bool, bool, bool]] = deque()
+        self._wanted: asyncio.Future[None] | None = None
+        self._held: list[bytes] | None = None  # bytes after a request that asked for an upgrade
+        self._held_size = 0
+        self._duplex: ConnectionDuplex | None = None
+        self._discarding = False
+        # The answer that is being written.
+        self._writable: asyncio.Future[None] | None = None
+        self._paused = False
+        self._busy = False
+        self._cancellable = False
+        self._lost = False
+        self._closing = False
+        self._eof = False
+        self._linger: asyncio.TimerHandle | None = None
+        self.since = 0.0  # when it became idle, or when the unfinished request began
 
-    # Transport
+    # --- the transport's side ---------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         address = transport.get_extra_info("peername")
         tls = transport.get_extra_info("ssl_object")
-        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
-        self._peer = Peer(address[0] if isinstance(address, tuple) else "", certificate)
-        self._serving.add(self)
-        self._worker = self._loop.create_task(self._work())
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._serving.discard(self)
-        if self._stream is not None:
-            self._stream.feed(b"")
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_exception(ConnectionResetError("the peer is gone"))
-            self._writable.exception()
-        if self._worker is not None:
-            self._worker.cancel()
-
-    def pause_writing(self) -> None:
-        if self._writable is None:
-            self._writable = self._loop.create_future()
-
-    def resume_writing(self) -> None:
-        writable, self._writable = self._writable, None
-        if writable is not None and not writable.done():
-            writable.set_result(None)
-
-    async def drain(self) -> None:
-        """Wait while the peer does not keep up."""
-        if self._writable is not None:
-            await asyncio.shield(self._writable)
+        certificate = tls.getpeercert(binary_form=True) if isinstance(tls, ssl.SSLObject) else None
+        text = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else ""
+        self._peer = Peer(address=text, certificate=certificate)
+        self.since = self._loop.time()
+        self._registry.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._stream is not None:
-            self._stream.feed(data)
-            return
-        if self._finished:
-            return
+        if self._duplex is not None:
+            self._duplex.feed(data)
+        elif self._held is not None:
+            self._hold(data)
+        elif not self._discarding:
+            self._parse(data)
+
+    def eof_received(self) -> bool:
+        self._eof = True
+        if self._duplex is not None:
+            self._duplex.feed_eof()
+            return self._transport.get_extra_info("ssl_object") is None
+        if self._busy and self._cancellable:
+            self._cancel()
+            return False
+        # An answer that is under way is still written to a client that only stopped sending.
+        return (self._busy or bool(self._queue)) and self._transport.get_extra_info("ssl_object") is None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        self._queue.clear()
+        if self._linger is not None:
+            self._linger.cancel()
+        if self._duplex is not None:
+            self._duplex.lost()
+        self._wake_writer()
+        if self._busy:
+            # A write that began is finished although nobody waits for it: cut in the middle it might be half
+            # done. Reads and streams end now.
+            if self._cancellable:
+                self._cancel()
+        elif self._task is not None:
+            self._task.cancel()
+        self._registry.closed(self)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._wake_writer()
+
+    def _wake_writer(self) -> None:
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    # --- the parser's side ------------------------------------------------------------------------------------
+
+    def _parse(self, data: bytes) -> None:
+        if not self._reading:
+            self._reading = True
+            self.since = self._loop.time()
+        if self._in_head:
+            self._head_size += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # What follows the request belongs to the new protocol.
-            self._finished = True
-            self._stream = _Stream(self)
+            self._held = []
             rest = data[upgrade.args[0] :]
             if rest:
-                self._stream.feed(rest)
-        except httptools.HttpParserError as error:
-            self._refuse(StatusError(400, "BadRequest", f"malformed HTTP request: {error}"))
-
-    def eof_received(self) -> bool:
-        if self._stream is not None:
-            self._stream.feed(b"")
-            return True
-        return False
-
-    # Parser
-
-    def on_message_begin(self) -> None:
-        self._url, self._headers, self._header_bytes = b"", {}, 0
-        self._body, self._body_bytes = [], 0
+                self._hold(rest)
+            return
+        except httptools.HttpParserCallbackError as error:
+            cause = error.__context__
+            if not isinstance(cause, _RefusedError):
+                logger.exception("a request could not be taken apart")
+            self._refuse(cause.answer if isinstance(cause, _RefusedError) else plain_refusal(400))
+            return
+        except httptools.HttpParserError:
+            self._refuse(plain_refusal(400))
+            return
+        if self._in_head and self._head_size > HEADER_LIMIT:
+            self._refuse(plain_refusal(431))
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > MAX_HEADERS:
-            raise httptools.HttpParserError("header fields too large")
+        if not self._in_head:
+            return  # a trailer
         key = name.decode("latin-1").lower()
-        text = value.decode("latin-1")
-        before = self._headers.get(key)
-        self._headers[key] = text if before is None else f"{before}, {text}"
+        text = value.decode("utf-8", "replace")
+        headers = self._headers
+        if key in headers:
+            text = f"{headers[key]}{'; ' if key == 'cookie' else ', '}{text}"
+        headers[key] = text
 
     def on_headers_complete(self) -> None:
-        length = self._headers.get("content-length", "")
-        if length.isdigit() and int(length) > MAX_BODY:
-            self._refuse(_too_large())
-        elif self._headers.get("expect", "").lower() == "100-continue" and self._transport is not None:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._in_head = False
+        self._head_size = 0
+        headers = self._headers
+        length = headers.get("content-length")
+        if length is not None and int(length) > BODY_LIMIT:
+            raise _RefusedError(None)
+        if headers.get("expect", "").lower() == "100-continue" and self._parser.get_http_version() == "1.1":
+            if self._busy or self._queue:
+                self._continue_due = True
+            else:
+                self._transport.write(CONTINUE)
 
     def on_body(self, body: bytes) -> None:
-        self._body_bytes += len(body)
-        if self._body_bytes > MAX_BODY:
-            self._refuse(_too_large())
-        elif self._refusal is None:
-            self._body.append(body)
+        self._body_size += len(body)
+        if self._body_size > BODY_LIMIT:
+            raise _RefusedError(None)
+        self._chunks.append(body)
 
     def on_message_complete(self) -> None:
-        if self._refusal is not None:
-            return
-        path, _, query = self._url.partition(b"?")
+        raw_path, _, raw_query = self._url.partition(b"?")
+        if not raw_path.startswith(b"/"):
+            raw_path, raw_query = _origin_form(self._url, raw_path, raw_query)
+        parser = self._parser
         request = Request(
-            self._parser.get_method().decode(),
-            path.decode("latin-1"),
-            query.decode("latin-1"),
+            parser.get_method().decode("latin-1"),
+            _ascii(raw_path),
+            _ascii(raw_query),
             self._headers,
-            b"".join(self._body),
+            self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks),
             self._peer,
         )
-        self._enqueue(request, bool(self._parser.should_keep_alive()))
-
-    def _enqueue(self, request: Request, keep_alive: bool) -> None:
-        self._waiting.append((request, keep_alive))
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
-        if len(self._waiting) > MAX_WAITING and self._reading and self._transport is not None:
-            self._reading = False
+        upgrading = bool(parser.should_upgrade())
+        self._queue.append(
+            (request, parser.should_keep_alive() or upgrading, parser.get_http_version() == "1.1", upgrading)
+        )
+        self._url = b""
+        self._headers = {}
+        if self._chunks:
+            self._chunks = []
+        self._body_size = 0
+        self._in_head = True
+        self._reading = False
+        self._continue_due = False
+        if self._wanted is not None:
+            if not self._wanted.done():
+                self._wanted.set_result(None)
+        elif self._task is None:
+            self._task = self._loop.create_task(self._serve())
+        if len(self._queue) >= QUEUE_LIMIT:
             self._transport.pause_reading()
 
-    def _refuse(self, error: StatusError) -> None:
-        """Answer what came before, then this, then close: the rest of the bytes cannot be understood."""
-        if self._refusal is not None:
-            return
-        self._refusal = error
-        self._finished = True
-        self._enqueue(Request("", ""), keep_alive=False)
+    def _hold(self, data: bytes) -> None:
+        assert self._held is not None
+        self._held.append(data)
+        self._held_size += len(data)
+        if self._held_size > HELD_LIMIT:
+            self._transport.pause_reading()
 
-    # Answering
+    def _refuse(self, answer: bytes | None) -> None:
+        """Answer what cannot be read (None: it is too large) once earlier answers are out; then only discard."""
+        self._discarding = True
+        self._reading = False
+        request = Request("", "", peer=self._peer)
+        if answer is None:
+            self._queue.append((request, False, True, False))
+        else:
+            request.body = answer
+            self._queue.append((request, False, False, False))
+        if self._wanted is not None and not self._wanted.done():
+            self._wanted.set_result(None)
+        elif self._task is None:
+            self._task = self._loop.create_task(self._serve())
 
-    async def _work(self) -> None:
-        transport = self._transport
-        assert transport is not None
+    # --- answering --------------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
         try:
-            while True:
-                while not self._waiting:
-                    self._arrival = self._loop.create_future()
-                    await self._arrival
-                request, keep_alive = self._waiting.popleft()
-                if not self._reading and len(self._waiting) <= MAX_WAITING // 2:
-                    self._reading = True
-                    transport.resume_reading()
-                if request.method:
-                    response = await self._answer(request)
-                else:
-                    assert self._refusal is not None
-                    response = _status(self._refusal)
-                if response.upgrade is not None and self._stream is not None:
-                    await self._hand_over(response)
-                    return
-                keep_alive = keep_alive and self._stream is None
-                await self._send(request, response, keep_alive)
-                if not keep_alive:
-                    return
-        except ConnectionError:
+            while not self._lost:
+                if not self._queue:
+                    if self._eof or self._closing:
+                        break
+                    self.since = self._loop.time()
+                    self._wanted = self._loop.create_future()
+                    await self._wanted
+                    self._wanted = None
+                    continue
+                item = self._queue.popleft()
+                if len(self._queue) == QUEUE_LIMIT - 1:
+                    self._transport.resume_reading()
+                self._busy = True
+                keep = await self._answer(*item)
+                self._busy = False
+                if not keep or self._closing:
+                    break
+                if self._continue_due and not self._queue:
+                    self._continue_due = False
+                    self._transport.write(CONTINUE)
+        except asyncio.CancelledError:
             pass
-        finally:
-            transport.close()
-
-    async def _answer(self, request: Request) -> Response:
-        try:
-            return await self._handler(request)
-        except StatusError as error:
-            return _status(error)
-        except Exception as error:
-            log.exception("%s %s failed", request.method, request.path)
-            text = f"{type(error).__name__}: {error}"
-            return _status(StatusError(500, "InternalError", f"Internal error occurred: {text}"))
-
-    async def _send(self, request: Request, response: Response, keep_alive: bool) -> None:
-        transport = self._transport
-        assert transport is not None
-        body = response.body
-        if isinstance(body, bytes):
-            if len(body) > GZIP_FROM and "gzip" in request.headers.get("accept-encoding", ""):
-                body = gzip.compress(body, 1)
-                response.headers["content-encoding"] = "gzip"
-            head = _head(response, keep_alive, b"content-length: %d\r\n" % len(body))
-            transport.write(head if request.method == "HEAD" else head + body)
-            if self._writable is not None:
-                await self.drain()
-            return
-        transport.write(_head(response, keep_alive, b"transfer-encoding: chunked\r\n"))
-        await self._send_stream(body)
-
-    async def _send_stream(self, body: AsyncIterator[bytes]) -> None:
-        transport = self._transport
-        assert transport is not None
-        try:
-            async for chunk in body:
-                if chunk:
-                    transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-                if self._writable is not None:
-                    await self.drain()
-                if transport.is_closing():
-                    raise ConnectionResetError("the peer is gone")
-            transport.write(b"0\r\n\r\n")
-        except (ConnectionError, asyncio.CancelledError):
-            raise
-        except Exception:
-            # The head is out: all that is left is to cut the stream, which the client sees as an error.
-            log.exception("a streamed answer failed")
-            transport.abort()
-            raise ConnectionResetError("a streamed answer failed") from None
-        finally:
-            close = getattr(body, "aclose", None)
-            if close is not None:
-                with contextlib.suppress(RuntimeError):
-                    await close()
-
-    async def _hand_over(self, response: Response) -> None:
-        transport, stream = self._transport, self._stream
-        assert transport is not None
-        assert stream is not None
-        assert response.upgrade is not None
-        lines = [
-            b"%b: %b\r\n" % (k.encode("latin-1"), v.encode("latin-1")) for k, v in response.headers.items()
-        ]
-        transport.write(_SWITCHING + b"".join(lines) + b"\r\n")
-        try:
-            await response.upgrade(stream)
         except ConnectionError:
-            pass
+            self._transport.abort()
         except Exception:
-            log.exception("an upgraded connection failed")
+            logger.exception("an answer was cut short")
+            self._transport.abort()
+        finally:
+            self._busy = False
+            self._end()
 
-    def write(self, data: bytes) -> None:
-        if self._transport is None or self._transport.is_closing():
-            raise ConnectionResetError("the peer is gone")
-        self._transport.write(data)
-
-    def shut(self) -> None:
-        """Close now: idle connections at once, busy ones by ending what they do."""
-        if self._worker is not None:
-            self._worker.cancel()
-        if self._transport is not None:
+    def _end(self) -> None:
+        """Close; after a refusal only when the client had time to read it, for a reset would overtake it."""
+        if self._lost or self._transport.is_closing():
+            return
+        if self._discarding and not self._eof:
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            self._linger = self._loop.call_later(LINGER_SECONDS, self._transport.abort)
+        else:
             self._transport.close()
 
-    @property
-    def worker(self) -> asyncio.Task[None] | None:
-        return self._worker
+    async def _answer(self, request: Request, keep: bool, modern: bool, upgrading: bool) -> bool:
+        """Answer one request; whether the connection lives on."""
+        if not request.method:  # from _refuse
+            if request.body:
+                self._transport.write(request.body)
+            else:
+                await self._write(request, too_large(), keep=False, modern=True)
+            return False
+        self._cancellable = request.method in ("GET", "HEAD")
+        try:
+            response = await self._handler(request)
+        except StatusError as error:
+            response = status_response(error)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            logger.exception("the handler failed on %s %s", request.method, request.path)
+            response = status_response(internal_error(str(error) or type(error).__name__))
+        if self._lost:
+            if not isinstance(response.body, bytes):
+                await _discard(response.body)
+            return False
+        if response.upgrade is not None and upgrading:
+            await self._upgrade(response)
+            return False
+        keep = keep and not self._closing and response.headers.get("Connection") != "close"
+        await self._write(request, response, keep=keep, modern=modern)
+        if upgrading and keep:  # refused: what follows is HTTP again
+            self._parser = httptools.HttpRequestParser(self)
+            held, self._held, self._held_size = self._held or [], None, 0
+            self._transport.resume_reading()
+            for data in held:
+                self.data_received(data)
+        return keep
 
-
-class _Stream:
-    """The connection after an upgrade (`exchange.Duplex`). Reading is paused while nobody takes what came."""
-
-    LIMIT = 1024 * 1024
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._chunks: deque[bytes] = deque()
-        self._size = 0
-        self._ended = False
-        self._arrival: asyncio.Future[None] | None = None
-
-    def feed(self, data: bytes) -> None:
-        if data:
-            self._chunks.append(data)
-            self._size += len(data)
-            if self._size > self.LIMIT and self._connection._transport is not None:
-                self._connection._transport.pause_reading()
+    async def _write(self, request: Request, response: Response, *, keep: bool, modern: bool) -> None:
+        ending = "" if keep and modern else "Connection: keep-alive\r\n" if keep else "Connection: close\r\n"
+        body = response.body
+        headers = response.headers
+        if not isinstance(body, bytes):
+            await self._write_stream(request, response, body, ending, modern)
+            return
+        if len(body) > GZIP_THRESHOLD and _accepts_gzip(request) and "Content-Encoding" not in headers:
+            body = await _gzip(body)
+            headers = {**headers, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+        if response.status not in _INTERIM_WITHOUT_BODY:
+            ending += f"Content-Length: {len(body)}\r\n"
+        head = encode_head(response.status, headers, ending)
+        if request.method == "HEAD" or response.status in _INTERIM_WITHOUT_BODY:
+            body = b""
+        if len(body) < 65536:
+            self._transport.write(head + body)
         else:
-            self._ended = True
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
+            self._transport.write(head)
+            self._transport.write(body)
+        if self._paused:
+            await self._drain()
 
-    async def read(self) -> bytes:
-        while not self._chunks:
-            if self._ended:
-                return b""
-            self._arrival = asyncio.get_running_loop().create_future()
-            await self._arrival
-        data = b"".join(self._chunks)
-        self._chunks.clear()
-        self._size = 0
-        transport = self._connection._transport
-        if transport is not None and not transport.is_closing():
-            transport.resume_reading()
-        return data
+    async def _write_stream(
+        self, request: Request, response: Response, body: AsyncIterator[bytes], ending: str, modern: bool
+    ) -> None:
+        self._cancellable = True
+        write = self._transport.write
+        framing = "Transfer-Encoding: chunked\r\n" if modern else "Connection: close\r\n"
+        try:
+            write(encode_head(response.status, response.headers, framing + (ending if modern else "")))
+            if request.method == "HEAD":
+                return
+            try:
+                async for chunk in body:
+                    if not chunk:
+                        continue
+                    write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if modern else chunk)
+                    if self._paused:
+                        await self._drain()
+                    if self._lost:
+                        return
+            except asyncio.CancelledError:
+                if self._lost or self._eof or not self._closing:
+                    raise
+                # The server shuts down: the stream ends, but it ends as HTTP says.
+            if modern:
+                write(LAST_CHUNK)
+            else:
+                self._transport.close()
+        finally:
+            await _discard(body)
 
-    async def write(self, data: bytes) -> None:
-        self._connection.write(data)
-        await self._connection.drain()
+    async def _drain(self) -> None:
+        while self._paused and not self._lost:
+            self._writable = self._loop.create_future()
+            try:
+                await self._writable
+            finally:
+                self._writable = None
+        if self._lost:
+            raise ConnectionResetError("the client has gone")
 
-    async def close(self) -> None:
-        if self._connection._transport is not None:
-            self._connection._transport.close()
+    async def _upgrade(self, response: Response) -> None:
+        assert response.upgrade is not None
+        self._cancellable = False
+        duplex = ConnectionDuplex(self._transport, self._drain_if_paused)
+        self._transport.write(encode_head(101, response.headers, ""))
+        held, self._held = self._held or [], None
+        self._duplex = duplex
+        self._transport.resume_reading()
+        for data in held:
+            duplex.feed(data)
+        if self._eof:
+            duplex.feed_eof()
+        try:
+            await response.upgrade(duplex)
+        finally:
+            await duplex.close()
+
+    async def _drain_if_paused(self) -> None:
+        if self._lost:
+            raise ConnectionResetError("the client has gone")
+        if self._paused:
+            await self._drain()
+
+    # --- the listener's side ----------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Between requests."""
+        return not self._busy and not self._queue and not self._reading
+
+    @property
+    def unfinished(self) -> bool:
+        """A request has begun and has not ended."""
+        return self._reading and not self._busy
+
+    def time_out(self) -> None:
+        """Close a connection that says nothing."""
+        if self.unfinished:
+            self._transport.write(plain_refusal(408))
+        self._transport.close()
+
+    def shut_down(self) -> None:
+        """Finish what is being answered, end streams and upgrades, then close."""
+        self._closing = True
+        if self._duplex is not None or (self._busy and self._cancellable):
+            self._cancel()
+        elif not self._busy and not self._queue:
+            self._transport.close()
+
+    def abort(self) -> None:
+        if not self._lost:
+            self._transport.abort()
+        self._cancel()
 
 
-_date: tuple[int, bytes] = (0, b"")
+class _RefusedError(Exception):
+    """Thrown through the parser to stop it; None: the body is too large."""
+
+    def __init__(self, answer: bytes | None) -> None:
+        self.answer = answer
 
 
-def _now(loop_time: float) -> bytes:
-    """The Date header, made once a second."""
-    global _date
-    second = int(loop_time)
-    if _date[0] != second:
-        _date = (second, formatdate(usegmt=True).encode())
-    return _date[1]
+def _origin_form(url: bytes, path: bytes, query: bytes) -> tuple[bytes, bytes]:
+    """Path and query of a request target that does not begin with a slash (`http://host/path`, `*`)."""
+    if b"://" not in url:
+        return b"/" + path, query
+    try:
+        parsed = httptools.parse_url(url)
+    except httptools.HttpParserInvalidURLError:
+        return b"/", b""
+    return parsed.path or b"/", parsed.query or b""
 
 
-def _head(response: Response, keep_alive: bool, framing: bytes) -> bytes:
-    status = response.status
-    parts: list[Any] = [b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b"Unknown"))]
-    for name, value in response.headers.items():
-        parts.append(f"{name}: {value}\r\n".encode("latin-1", "replace"))
-    parts.append(b"cache-control: no-cache, private\r\n")
-    parts.append(b"date: %b\r\n" % _now(asyncio.get_running_loop().time()))
-    if not keep_alive:
-        parts.append(b"connection: close\r\n")
-    parts.append(framing)
-    parts.append(b"\r\n")
+def _ascii(raw: bytes) -> str:
+    """A path or query as text; bytes that should have been percent-encoded are."""
+    return raw.decode("ascii") if raw.isascii() else quote(raw, safe=_SAFE)
+
+
+def _accepts_gzip(request: Request) -> bool:
+    offered = request.headers.get("accept-encoding", "")
+    return "gzip" in offered and any(part.split(";")[0].strip() == "gzip" for part in offered.split(","))
+
+
+async def _gzip(body: bytes) -> bytes:
+    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    parts = []
+    for start in range(0, len(body), SLICE):
+        parts.append(compressor.compress(body[start : start + SLICE]))
+        await asyncio.sleep(0)
+    parts.append(compressor.flush())
     return b"".join(parts)
 
 
-def _status(error: StatusError) -> Response:
-    headers = {"content-type": "application/json", **error.headers}
-    return Response(error.code, headers, orjson.dumps(error.to_object()))
-
-
-def _too_large() -> StatusError:
-    return StatusError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {MAX_BODY}", {})
+async def _discard(body: AsyncIterator[bytes]) -> None:
+    """End an iterator that nobody will advance any more."""
+    close = getattr(body, "aclose", None)
+    if close is not None:
+        await close()
