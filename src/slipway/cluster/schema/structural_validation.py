@@ -7,6 +7,7 @@ from typing import Any
 from slipway.cluster.schema.shape import Shape
 from slipway.cluster.schema.structural_embedded import embedded_errors
 from slipway.cluster.schema.structural_lists import duplicates
+from slipway.cluster.schema.structural_rules import rule_errors
 from slipway.cluster.schema.structural_values import NO_OLD, value_errors
 from slipway.cluster.status import FieldError
 
@@ -18,7 +19,7 @@ def validate(obj: dict[str, Any], shape: Shape, old: dict[str, Any] | None = Non
     errors += embedded_errors(obj, shape)
     if old is None or not any(True for _ in duplicates(old, shape)):
         errors += duplicates(obj, shape)
-    return errors
+    return errors + rule_errors(obj, shape, old, errors)
 
 
 def validate_status(obj: dict[str, Any], shape: Shape, old: dict[str, Any]) -> list[FieldError]:
@@ -29,4 +30,4 @@ def validate_status(obj: dict[str, Any], shape: Shape, old: dict[str, Any]) -> l
         errors += value_errors(obj["status"], status_shape, "status", old.get("status", NO_OLD))
     if not any(True for _ in duplicates(old, shape)):
         errors += duplicates(obj, shape)
-    return errors
+    return errors + rule_errors(obj, shape, old, errors)
