@@ -4,7 +4,8 @@
     uv run python scripts/kubernetes_kinds.py 1.37.0 --source DIR   # a source tree of that release
 
 Source: the Go module `k8s.io/kubernetes` of the release (Apache-2.0), namely `api/discovery/*` (resources, verbs,
-subresources) and `api/openapi-spec/v3/*` (paths, and definitions with list types, merge keys and defaults).
+subresources), `api/openapi-spec/v3/*` (paths, and definitions with list types, merge keys and defaults) and
+`pkg/generated/openapi` (enumerations).
 The same input gives the same bytes.
 """
 
@@ -16,6 +17,7 @@ import json
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +136,7 @@ def definitions(tree: Path) -> tuple[JsonObject, JsonObject]:
         schemas = json.loads(document.read_text()).get("components", {}).get("schemas", {})
         for name, schema in schemas.items():
             _merge_kinds(merged.setdefault(name, schema), schema)
+    _add_enumerations(tree, merged)
     bare, prose = {}, {}
     for name in sorted(merged):
         texts = {"": merged[name].get("description", "")}
@@ -142,6 +145,48 @@ def definitions(tree: Path) -> tuple[JsonObject, JsonObject]:
         prose[name] = {field: text for field, text in texts.items() if text}
         bare[name] = _compact(merged[name])
     return bare, prose
+
+
+def enumerations(tree: Path) -> Iterator[tuple[str, str, bool, list[str], str]]:
+    """(definition, field, whether its items or map values are meant, values, description).
+
+    The published documents leave enumerations out (a feature that is off where they are made), the server has
+    them: from the generated Go tables that it is built from.
+    """
+    source = tree / "pkg/generated/openapi/zz_generated.openapi.go"
+    text = source.read_text() if source.exists() else ""
+    modules = {
+        "k8sio_api": "io.k8s.api",
+        "pkg_apis_apiextensions": "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions",
+    }
+    functions = re.findall(
+        r"^func schema_(k8sio_api|pkg_apis_apiextensions)_(\w+)\(.*?\{$(.*?)^\}",
+        text,
+        re.MULTILINE | re.DOTALL,
+    )
+    properties = re.compile(r'^\t{5}"([^"]+)": \{$(.*?)^\t{5}\},$', re.MULTILINE | re.DOTALL)
+    listed = re.compile(r"^(\t{7}|\t{10})Enum: +\[\]interface\{\}\{(.*)\},$", re.MULTILINE)
+    described = re.compile(r'^\t{7}Description: ("(?:[^"\\]|\\.)*"),$', re.MULTILINE)
+    for module, function, body in functions:
+        for field, facts in properties.findall(body):
+            for indent, values in listed.findall(facts):
+                description = described.search(facts)
+                yield (
+                    f"{modules[module]}.{function.replace('_', '.')}",
+                    field,
+                    len(indent) > 7,
+                    json.loads(f"[{values}]"),
+                    json.loads(description[1]) if description else "",
+                )
+
+
+def _add_enumerations(tree: Path, definitions: JsonObject) -> None:
+    for name, field, of_items, values, description in enumerations(tree):
+        schema = definitions[name]["properties"][field] if name in definitions else {}
+        values_of = schema.get("items") or schema.get("additionalProperties", {}) if of_items else schema
+        values_of["enum"] = values
+        if description:
+            schema["description"] = description
 
 
 def _merge_kinds(into: JsonObject, schema: JsonObject) -> None:
@@ -210,7 +255,8 @@ def _content(part: JsonObject, media_types: Table) -> JsonObject:
     if "content" in part:
         first, *others = part["content"].values()
         assert all(other == first for other in others), part
-        compact["mediaTypes"] = media_types.add(sorted(part["content"]))
+        served = [media_type for media_type in part["content"] if "cbor" not in media_type]  # off by default
+        compact["mediaTypes"] = media_types.add(sorted(served))
         if "schema" in first:
             compact["schema"] = _compact(first["schema"])
     return compact

@@ -108,7 +108,7 @@ def test_every_reference_of_every_document_resolves(documents: OpenApi, catalogu
     catalogue.add(cron_tabs())
     for name in index(documents):
         document = read(documents, name)
-        known = document["components"]["schemas"]
+        known = document["components"].get("schemas", {})
         for reference in references(document):
             assert reference.removeprefix("#/components/schemas/") in known, (name, reference)
 
@@ -132,7 +132,28 @@ def test_definitions_have_prose_merge_keys_and_defaults(documents: OpenApi) -> N
     assert containers["description"].startswith("List of containers belonging to the pod.")
     pod = schemas["io.k8s.api.core.v1.Pod"]
     assert pod["properties"]["spec"]["allOf"] == [{"$ref": "#/components/schemas/io.k8s.api.core.v1.PodSpec"}]
-    assert schemas["io.k8s.api.core.v1.ContainerPort"]["properties"]["protocol"]["default"] == "TCP"
+    protocol = schemas["io.k8s.api.core.v1.ContainerPort"]["properties"]["protocol"]
+    assert protocol["default"] == "TCP"
+    assert protocol["enum"] == ["SCTP", "TCP", "UDP"]
+    assert "Possible enum values:" in protocol["description"]
+
+
+def test_no_media_type_is_promised_that_is_not_served(documents: OpenApi) -> None:
+    content = documents.document("apis/apps/v1")
+    assert content is not None
+    assert b"cbor" not in content.content
+
+
+def test_int_or_string_of_a_custom_kind_says_so(
+    documents: OpenApi, catalogue: Catalogue, schemas: dict[str, JsonObject]
+) -> None:
+    schemas["CronTab"] = {"type": "object", "properties": {"port": {"x-kubernetes-int-or-string": True}}}
+    catalogue.add(cron_tabs())
+    found = read(documents, "apis/stable.example.com/v1beta1")["components"]["schemas"]
+    assert found["com.example.stable.v1beta1.CronTab"]["properties"]["port"] == {
+        "x-kubernetes-int-or-string": True,
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+    }
 
 
 def test_a_custom_kind_is_described_with_the_fields_of_every_object(

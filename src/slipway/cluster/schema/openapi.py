@@ -26,6 +26,19 @@ SchemaOfCustom = Callable[[Resource], JsonObject | None]
 _GENERAL = ("api", "apis", "version", "openid/v1/jwks", ".well-known/openid-configuration")
 
 
+_CUSTOM_INFO = {"title": "Kubernetes CRD Swagger", "version": "v0.1.0"}
+_SECURITY = {
+    "securitySchemes": {
+        "BearerToken": {
+            "type": "apiKey",
+            "description": "Bearer Token authentication",
+            "name": "authorization",
+            "in": "header",
+        }
+    }
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """One document as it goes over the wire, and the hash that names this state of it."""
@@ -79,7 +92,7 @@ class OpenApi:
         for name in self._names():
             content = self._content(name)
             whole["paths"].update(content["paths"])
-            whole["schemas"].update(content["components"]["schemas"])
+            whole["schemas"].update(content["components"].get("schemas", {}))
         return whole
 
     def _forget_when_changed(self) -> None:
@@ -121,6 +134,7 @@ class OpenApi:
 
     def _content(self, name: str) -> JsonObject:
         paths = expanded_paths(self._minor, name)
+        published = bool(paths)
         definitions: JsonObject = {}
         for resource in self._custom(name):
             schema = self._schema_of_custom(resource)
@@ -128,26 +142,30 @@ class OpenApi:
             definitions.update(custom_definitions(resource, schema, self._minor))
         wanted = [*_references(paths.values()), *_references(definitions.values())]
         known = published_definitions(self._minor, wanted)
+        if published:
+            _keep_own_kinds(known, name)
+        schemas = dict(sorted({**known, **definitions}.items()))
+        components = {**({"schemas": schemas} if schemas else {}), **(_SECURITY if published else {})}
         return {
             "openapi": "3.0.0",
-            "info": {"title": "Kubernetes", "version": f"v{self._minor}.0"},
+            "info": {"title": "Kubernetes", "version": f"v{self._minor}.0"} if published else _CUSTOM_INFO,
             "paths": dict(sorted(paths.items())),
-            "components": {
-                "schemas": dict(sorted({**known, **definitions}.items())),
-                "securitySchemes": {
-                    "BearerToken": {
-                        "type": "apiKey",
-                        "description": "Bearer Token authentication",
-                        "name": "authorization",
-                        "in": "header",
-                    }
-                },
-            },
+            "components": components,
         }
 
 
 def _name(group: str, version: str) -> str:
     return f"apis/{group}/{version}" if group else f"api/{version}"
+
+
+def _keep_own_kinds(schemas: JsonObject, name: str) -> None:
+    """DeleteOptions are a kind of every group version; a document names its own and v1's."""
+    for schema in schemas.values():
+        kinds = schema.get("x-kubernetes-group-version-kind", [])
+        if len(kinds) > 1:
+            schema["x-kubernetes-group-version-kind"] = [
+                kind for kind in kinds if _name(kind["group"], kind["version"]) in ("api/v1", name)
+            ]
 
 
 def _references(parts: Iterable[Any]) -> set[str]:

@@ -24,7 +24,14 @@ _ANSWERS = ("application/json", "application/yaml")
 _PATTERN_DOCUMENT = "apis/apps/v1"
 _PATTERN_PATHS = "/apis/apps/v1"
 _PATTERN_PLURAL = "deployments"
+_PATTERN_LISTING = "/apis/apps/v1/namespaces/{namespace}/deployments"
 _PATTERN_KIND = "Deployment"
+_EMBEDDED = {
+    "apiVersion": "apiVersion defines the versioned schema of this representation of an object. More info:"
+    f" {_CONVENTIONS}#resources",
+    "kind": "kind is a string value representing the type of this object. In CamelCase. More info:"
+    f" {_CONVENTIONS}#types-kinds",
+}
 _PATTERN_DEFINITION = "#/components/schemas/io.k8s.api.apps.v1.Deployment"
 
 
@@ -45,7 +52,7 @@ def _object(resource: Resource, schema: JsonObject | None, minor: str) -> JsonOb
     if schema is None:
         definition: JsonObject = {"type": "object"}
     else:
-        definition = _with_embedded(schema, minor)
+        definition = _published(schema)
         definition["properties"] = {
             **definition.get("properties", {}),
             **_type_meta(minor),
@@ -55,20 +62,20 @@ def _object(resource: Resource, schema: JsonObject | None, minor: str) -> JsonOb
     return definition
 
 
-def _with_embedded(schema: JsonObject, minor: str) -> JsonObject:
-    """A copy in which embedded resources have the fields that every object has."""
+def _published(schema: JsonObject) -> JsonObject:
+    """A copy in which embedded resources have the fields that every object has, and int-or-string says so."""
     copy = dict(schema)
     if isinstance(schema.get("properties"), dict):
-        copy["properties"] = {
-            name: _with_embedded(part, minor) for name, part in schema["properties"].items()
-        }
+        copy["properties"] = {name: _published(part) for name, part in schema["properties"].items()}
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):
-            copy[key] = _with_embedded(schema[key], minor)
+            copy[key] = _published(schema[key])
+    if schema.get("x-kubernetes-int-or-string") and "allOf" not in schema:
+        copy.setdefault("anyOf", [{"type": "integer"}, {"type": "string"}])
     if schema.get("x-kubernetes-embedded-resource"):
         copy["properties"] = {
             **copy.get("properties", {}),
-            **_type_meta(minor),
+            **{name: {"description": text, "type": "string"} for name, text in _EMBEDDED.items()},
             "metadata": _reference(_META + "ObjectMeta", _METADATA),
         }
         copy["required"] = list(dict.fromkeys([*schema.get("required", ()), "kind", "apiVersion"]))
@@ -109,16 +116,13 @@ def _kind(resource: Resource, kind: str) -> JsonObject:
 def custom_paths(resource: Resource, minor: str) -> JsonObject:
     """Every path of a custom resource."""
     pattern = expanded_paths(minor, _PATTERN_DOCUMENT)
+    listing = pattern[_PATTERN_LISTING]["get"]["parameters"]
+    version = [parameter for parameter in listing if parameter["name"] == "resourceVersion"]
     found: JsonObject = {}
     for path, item in pattern.items():
         ours = _path(path, resource)
         if ours is not None:
-            found[ours] = {
-                method: _parameters(part, resource)
-                if method == "parameters"
-                else _operation(part, method, resource)
-                for method, part in item.items()
-            }
+            found[ours] = _item(item, resource, version)
     return found
 
 
@@ -137,9 +141,29 @@ def _path(path: str, resource: Resource) -> str | None:
     return f"/apis/{resource.group}/{resource.version}{inside}{resource.plural}{rest}"
 
 
+def _item(item: JsonObject, resource: Resource, version: list[JsonObject]) -> JsonObject:
+    """All operations of a path. Where they differ from a built-in kind's: reads take a resourceVersion, deleting
+    many takes what listing takes, and a patch never says that it created."""
+    ours: JsonObject = {
+        method: _parameters(part, resource) if method == "parameters" else _operation(part, method, resource)
+        for method, part in item.items()
+    }
+    if "patch" in ours:
+        ours["patch"]["responses"].pop("201", None)
+        ours["get"]["parameters"] = version
+    elif "delete" in ours:
+        ours["delete"]["parameters"] = ours["get"]["parameters"]
+        ours["delete"].pop("requestBody", None)
+    if not ours.get("patch"):
+        ours["get"]["description"] = f"list objects of kind {resource.kind}"
+    return ours
+
+
 def _parameters(parameters: list[JsonObject], resource: Resource) -> list[JsonObject]:
     return [
-        {**parameter, "description": parameter["description"].replace(_PATTERN_KIND, resource.kind)}
+        {**parameter, "description": f"name of the {resource.kind}"}
+        if parameter["name"] == "name"
+        else parameter
         for parameter in parameters
         if resource.namespaced or parameter["name"] != "namespace"
     ]
@@ -158,9 +182,7 @@ def _operation(operation: JsonObject, method: str, resource: Resource) -> JsonOb
             code: _content(answer, _ANSWERS, resource) for code, answer in operation["responses"].items()
         },
     }
-    of = operation["x-kubernetes-group-version-kind"]
-    if of["kind"] == _PATTERN_KIND:
-        ours["x-kubernetes-group-version-kind"] = _kind(resource, resource.kind)
+    ours["x-kubernetes-group-version-kind"] = _kind(resource, resource.kind)
     if "requestBody" in operation:
         types = _PATCHES if method == "patch" else _ANSWERS
         ours["requestBody"] = _content(operation["requestBody"], types, resource)
