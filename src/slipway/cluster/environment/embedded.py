@@ -24,6 +24,8 @@ from slipway.cluster.environment.kubeconfig import kubeconfig
 from slipway.cluster.environment.kubernetes_service import ensure_kubernetes_service, service_address
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Identity
+from slipway.cluster.kubelet import Kubelet
+from slipway.cluster.nodes.images import ImageTable
 from slipway.cluster.server.listener import Listener, serve
 
 
@@ -47,6 +49,8 @@ class EmbeddedCluster:
         self._admin: KeyPair | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._running: list[parts.Part] = []
+        self.images = ImageTable()
+        self.kubelets: dict[str, Kubelet] = {}
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -104,6 +108,12 @@ class EmbeddedCluster:
         if self.options.controllers:
             runner = parts.controllers(self.options, self._connect, self.clock, self._plane.signer, self.ca)
             await self._begin(runner)
+        agents = parts.node_agents(
+            self.options, self._connect, self.clock, self.data_folder() / "nodes", self.images
+        )
+        for agent in agents:
+            await self._begin(agent)
+            self.kubelets[agent.name] = agent
 
     async def _begin(self, part: parts.Part) -> None:
         self._running.append(part)

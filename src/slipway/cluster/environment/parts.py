@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Protocol
 
@@ -13,6 +14,10 @@ from slipway.cluster.controllers.registrations import Settings, registrations
 from slipway.cluster.controllers.runner import ControllerRunner
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Identity
+from slipway.cluster.nodes.agent import NodeAgent
+from slipway.cluster.nodes.images import ImageTable
+from slipway.cluster.nodes.processes import ProcessRuntime
+from slipway.cluster.nodes.runtime import Runtime
 
 Connect = Callable[[Identity, str], Client]
 
@@ -37,3 +42,25 @@ def controllers(
         random=Random(options.seed),
         off=options.disabled_controllers,
     )
+
+
+def runtime_of(options: ClusterOptions, clock: Clock) -> Runtime:
+    """The runtime that the options name; `auto` is the best that this machine allows."""
+    return ProcessRuntime(clock)
+
+
+def node_agents(
+    options: ClusterOptions, connect: Connect, clock: Clock, folder: Path, images: ImageTable
+) -> list[NodeAgent]:
+    """One agent a node, each with an identity of its own."""
+    agents = []
+    for number in range(1, options.nodes + 1):
+        name = f"{options.name}-{number}"
+        identity = Identity(f"system:node:{name}", ("system:nodes",))
+        client = connect(identity, f"kubelet/v{options.version}.0 (linux/amd64) kubernetes/slipway")
+        agents.append(
+            NodeAgent(
+                name, client, runtime_of(options, clock), images, folder / name, version=options.version
+            )
+        )
+    return agents
