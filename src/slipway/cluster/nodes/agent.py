@@ -113,9 +113,7 @@ class NodeAgent:
             "deletionTimestamp"
         ):
             return
-        worker = PodWorker(
-            new, self._node, self._runtime, self._images, self._client, self._recorder, self
-        )
+        worker = PodWorker(new, self._node, self._runtime, self._images, self._client, self._recorder, self)
         self._workers[uid] = worker
         self._running[uid] = asyncio.create_task(self._run(uid, worker))
 
@@ -208,7 +206,9 @@ class NodeAgent:
                 400, f'container "{container}" in pod "{pod}" is waiting to start: {state.reason}'
             )
         path = worker.log_path(container, run)
-        return read(path, options, lambda: supervisor.state.restarts == run and supervisor.running is not None)
+        return read(
+            path, options, lambda: supervisor.state.restarts == run and supervisor.running is not None
+        )
 
     async def exec(
         self, namespace: str, pod: str, container: str, command: Sequence[str], *, stdin: bool, tty: bool

@@ -124,7 +124,10 @@ class Supervisor:
         arguments = [expand(word, variables) for word in self.spec.get("args") or []]
         if not self.spec.get("args") and not self.spec.get("command"):
             arguments = list(image.arguments)
-        security = {**(self._pod.pod["spec"].get("securityContext") or {}), **(self.spec.get("securityContext") or {})}
+        security = {
+            **(self._pod.pod["spec"].get("securityContext") or {}),
+            **(self.spec.get("securityContext") or {}),
+        }
         return ContainerConfig(
             name=self.state.name,
             image=image,
@@ -162,8 +165,8 @@ class Supervisor:
         state.container_id, state.image_id = container.id, image.id
         state.started_at, state.finished_at = pod.clock.timestamp(), ""
         self._kill_message = ""
-        pod.event(self.spec, "Normal", "Created", f"Container created")
-        pod.event(self.spec, "Normal", "Started", f"Container started")
+        pod.event(self.spec, "Normal", "Created", "Container created")
+        pod.event(self.spec, "Normal", "Started", "Container started")
         try:
             await self._post_start(container)
             self._start_probes(container)
@@ -217,7 +220,9 @@ class Supervisor:
         if hook:
             problem = await self._hook(hook, container)
             if problem:
-                self._pod.event(self.spec, "Warning", "FailedPostStartHook", f"PostStartHook failed: {problem}")
+                self._pod.event(
+                    self.spec, "Warning", "FailedPostStartHook", f"PostStartHook failed: {problem}"
+                )
                 await container.signal(signal.SIGKILL)
 
     async def _hook(self, hook: Object, container: Container) -> str:
@@ -260,7 +265,13 @@ class Supervisor:
         self._pod.changed()
 
     def _watch(
-        self, probe: Object, container: Container, kind: str, on_change: Callable[[bool], None], *, initial: bool
+        self,
+        probe: Object,
+        container: Container,
+        kind: str,
+        on_change: Callable[[bool], None],
+        *,
+        initial: bool,
     ) -> None:
         async def question() -> probes.Verdict:
             variables = await self._known_variables()
@@ -274,7 +285,13 @@ class Supervisor:
 
         done = (lambda: self.state.started) if kind == "Startup" else (lambda: False)
         watching = probes.watch(
-            probe, question, self._pod.clock, on_change=on_change, on_failure=failed, until=done, initial=initial
+            probe,
+            question,
+            self._pod.clock,
+            on_change=on_change,
+            on_failure=failed,
+            until=done,
+            initial=initial,
         )
         self._probes.append(asyncio.create_task(watching))
 
@@ -300,9 +317,14 @@ class Supervisor:
 
     def _kill_unhealthy(self, container: Container, probe: str) -> None:
         self._pod.event(
-            self.spec, "Normal", "Killing", f"Container {self.state.name} failed {probe} probe, will be restarted"
+            self.spec,
+            "Normal",
+            "Killing",
+            f"Container {self.state.name} failed {probe} probe, will be restarted",
         )
-        grace = float((self.spec.get(f"{probe}Probe") or {}).get("terminationGracePeriodSeconds") or self._grace())
+        grace = float(
+            (self.spec.get(f"{probe}Probe") or {}).get("terminationGracePeriodSeconds") or self._grace()
+        )
         self._probes.append(asyncio.create_task(self._kill(container, grace)))
 
     def _grace(self) -> float:
@@ -355,5 +377,3 @@ def _duration(seconds: float) -> str:
     """Go's time.Duration of whole seconds: 10s, 1m20s, 5m0s."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
-
-

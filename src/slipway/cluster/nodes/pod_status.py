@@ -99,8 +99,8 @@ def phase_of(state: PodState) -> str:
     if state.failure is not None:
         return "Failed"
     for one in state.init:
-        ended = one.phase == "terminated" and one.exit_code != 0
-        if ended and one.name not in state.sidecars and state.restart_policy == "Never":
+        failed = one.phase == "terminated" and one.exit_code != 0
+        if failed and one.name not in state.sidecars and state.restart_policy == "Never":
             return "Failed"
     if not _init_done(state):
         return "Pending"
@@ -121,7 +121,13 @@ def phase_of(state: PodState) -> str:
 
 
 def _condition(
-    kind: str, true: bool, now: str, old: dict[str, Object], generation: int, reason: str = "", message: str = ""
+    kind: str,
+    true: bool,
+    now: str,
+    old: dict[str, Object],
+    generation: int,
+    reason: str = "",
+    message: str = "",
 ) -> Object:
     status = "True" if true else "False"
     before = old.get(kind, {})
@@ -129,7 +135,9 @@ def _condition(
         "type": kind,
         "status": status,
         "lastProbeTime": None,
-        "lastTransitionTime": before.get("lastTransitionTime", now) if before.get("status") == status else now,
+        "lastTransitionTime": before.get("lastTransitionTime", now)
+        if before.get("status") == status
+        else now,
     }
     if generation:
         condition["observedGeneration"] = generation
@@ -150,7 +158,11 @@ def conditions_of(state: PodState, phase: str, now: str, pod: Object) -> list[Ob
     generation = int(pod["metadata"].get("generation") or 0)
     unready = [one for one in state.containers if not one.ready]
     missing = [
-        one for one in state.init if not (one.started if one.name in state.sidecars else one.exit_code == 0 and one.phase == "terminated")
+        one
+        for one in state.init
+        if not (
+            one.started if one.name in state.sidecars else one.exit_code == 0 and one.phase == "terminated"
+        )
     ]
     done = phase == "Succeeded"
     reason = message = ""
@@ -167,7 +179,13 @@ def conditions_of(state: PodState, phase: str, now: str, pod: Object) -> list[Ob
         ready_reason = "ReadinessGatesNotReady"
         ready_message = f'the status of pod readiness gate "{open_gates[0]}" is not "True", but False'
     made = [
-        _condition("PodReadyToStartContainers", state.sandbox and not done and phase != "Failed", now, current, generation),
+        _condition(
+            "PodReadyToStartContainers",
+            state.sandbox and not done and phase != "Failed",
+            now,
+            current,
+            generation,
+        ),
         _condition(
             "Initialized",
             not missing,
@@ -177,7 +195,15 @@ def conditions_of(state: PodState, phase: str, now: str, pod: Object) -> list[Ob
             ("PodCompleted" if done else "") if not missing else "ContainersNotInitialized",
             "" if not missing else f"containers with incomplete status: {_names(missing)}",
         ),
-        _condition("Ready", containers_ready and not open_gates, now, current, generation, ready_reason, ready_message),
+        _condition(
+            "Ready",
+            containers_ready and not open_gates,
+            now,
+            current,
+            generation,
+            ready_reason,
+            ready_message,
+        ),
         _condition("ContainersReady", containers_ready, now, current, generation, reason, message),
     ]
     own = {one["type"] for one in made}

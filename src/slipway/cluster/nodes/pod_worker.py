@@ -74,13 +74,16 @@ class PodWorker:
         self._recorder = recorder
         self._cluster = cluster
         self._sandbox: Sandbox | None = None
-        self._folder = node.folder / "pods" / pod["metadata"]["uid"]
+        self._folder: Path = node.folder / "pods" / str(pod["metadata"]["uid"])
         self._dirty = asyncio.Event()
         self._ending = asyncio.Event()
         self._deadline_passed = False
         spec = pod["spec"]
         self.state = PodState(
-            [ContainerState(c["name"], c.get("image", ""), reason="PodInitializing") for c in spec.get("initContainers") or []],
+            [
+                ContainerState(c["name"], c.get("image", ""), reason="PodInitializing")
+                for c in spec.get("initContainers") or []
+            ],
             [
                 ContainerState(
                     c["name"],
@@ -190,7 +193,9 @@ class PodWorker:
                 if await self._run_init(tasks):
                     mains = [
                         tasks.create_task(supervisor.run())
-                        for supervisor in self._supervise(self.pod["spec"]["containers"], self.state.containers)
+                        for supervisor in self._supervise(
+                            self.pod["spec"]["containers"], self.state.containers
+                        )
                     ]
                     await asyncio.gather(*mains)
                     for name in self.state.sidecars:
@@ -215,7 +220,9 @@ class PodWorker:
 
     async def _create_sandbox(self) -> None:
         metadata, spec = self.pod["metadata"], self.pod["spec"]
-        hosts = [(entry["ip"], name) for entry in spec.get("hostAliases") or [] for name in entry["hostnames"]]
+        hosts = [
+            (entry["ip"], name) for entry in spec.get("hostAliases") or [] for name in entry["hostnames"]
+        ]
         config = SandboxConfig(
             metadata["uid"],
             metadata["name"],
@@ -231,7 +238,9 @@ class PodWorker:
                 self._sandbox = self.sandbox = await self._runtime.create_sandbox(config)
                 break
             except (RuntimeFailure, OSError) as error:
-                self.event(None, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
+                self.event(
+                    None, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}"
+                )
                 await self.clock.sleep(MOUNT_RETRY)
         self.state.address = self._sandbox.address
         self.state.sandbox = True
@@ -294,7 +303,10 @@ class PodWorker:
         if seconds is None:
             return
         await self.clock.sleep(parse_timestamp(self.state.start_time) + seconds - self.clock.now())
-        self.state.failure = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
+        self.state.failure = (
+            "DeadlineExceeded",
+            "Pod was active on the node longer than the specified deadline",
+        )
         await self._stop_all(float(self.pod["spec"].get("terminationGracePeriodSeconds", 30)))
         self.changed()
 
@@ -362,5 +374,3 @@ class PodWorker:
             self.pod = await self._client.patch(
                 PODS, metadata["name"], metadata["namespace"], patch, subresource="status"
             )
-
-

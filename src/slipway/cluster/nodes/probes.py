@@ -82,7 +82,9 @@ async def _exec(action: Object, running: Container) -> Verdict:
     return Verdict(code == 0, output.decode(errors="replace").strip())
 
 
-async def ask(probe: Object, container: Object, running: Container, address: str, variables: dict[str, str]) -> Verdict:
+async def ask(
+    probe: Object, container: Object, running: Container, address: str, variables: dict[str, str]
+) -> Verdict:
     """One question. A time-out and a refused connection are a No that says so."""
     timeout = float(probe.get("timeoutSeconds") or 1)
     try:
@@ -99,7 +101,9 @@ async def ask(probe: Object, container: Object, running: Container, address: str
                 writer.close()
                 return Verdict(True)
     except TimeoutError:
-        return Verdict(False, f"command timed out after {timeout:g}s" if "exec" in probe else "context deadline exceeded")
+        return Verdict(
+            False, f"command timed out after {timeout:g}s" if "exec" in probe else "context deadline exceeded"
+        )
     except (OSError, httptools.HttpParserError, ValueError) as error:
         return Verdict(False, f"dial tcp: {error}")
     return Verdict(True)

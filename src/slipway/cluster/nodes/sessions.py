@@ -143,9 +143,7 @@ async def _feed(
             ending.set_result(128 - code if code < 0 else code)
 
 
-async def _terminal(
-    program: str, argv: Sequence[str], variables: dict[str, str], folder: str
-) -> Session:
+async def _terminal(program: str, argv: Sequence[str], variables: dict[str, str], folder: str) -> Session:
     loop = asyncio.get_running_loop()
     master, slave = pty.openpty()
 

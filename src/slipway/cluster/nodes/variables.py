@@ -7,13 +7,17 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from slipway.cluster.registry.selectors import field_text
 from slipway.cluster.schema.quantity import parse_quantity
 
 Object = dict[str, Any]
 Fetch = Callable[[str, str], Awaitable[Object | None]]  # kind ("configmaps" or "secrets") and name in
 _REFERENCE = re.compile(r"\$(\$|\(([-._a-zA-Z][-._a-zA-Z0-9]*)\))")
 _NAME = re.compile(r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")
+
+
+def field_text(value: Any) -> str:
+    """A field's value as the downward API shows it."""
+    return "" if value is None else str(value)
 
 
 class VariableFailure(Exception):
@@ -104,7 +108,8 @@ async def build(
 
 
 def _is_kubernetes(service: Object) -> bool:
-    return service["metadata"]["name"] == "kubernetes" and service["metadata"]["namespace"] == "default"
+    metadata = service["metadata"]
+    return (metadata["namespace"], metadata["name"]) == ("default", "kubernetes")
 
 
 async def _from_source(source: Object, fetch: Fetch) -> dict[str, str]:

@@ -45,7 +45,9 @@ class Volumes:
             try:
                 self._paths[volume["name"]] = await self._make(pod, volume)
             except (VariableFailure, OSError) as error:
-                raise VolumeFailure(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}') from None
+                raise VolumeFailure(
+                    f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
+                ) from None
 
     async def refresh(self, pod: Object) -> None:
         """Write again what comes from objects that may have changed; what cannot be read stays as it is."""
@@ -57,7 +59,7 @@ class Volumes:
                     continue
 
     async def _make(self, pod: Object, volume: Object) -> Path:
-        path = self._folder / volume["name"]
+        path: Path = self._folder / str(volume["name"])
         if "hostPath" in volume:
             return _host_path(volume["hostPath"])
         if "persistentVolumeClaim" in volume:
@@ -73,15 +75,21 @@ class Volumes:
             return path
         files = await self._files(pod, volume)
         if files is None:
-            raise VariableFailure(f"volumes of type {', '.join(volume.keys() - {'name'})} are not supported here")
+            raise VariableFailure(
+                f"volumes of type {', '.join(volume.keys() - {'name'})} are not supported here"
+            )
         _write_atomically(path, files)
         return path
 
     async def _files(self, pod: Object, volume: Object) -> Files | None:
         if "configMap" in volume:
-            return await self._object_files("configmaps", volume["configMap"], volume["configMap"].get("name", ""))
+            return await self._object_files(
+                "configmaps", volume["configMap"], volume["configMap"].get("name", "")
+            )
         if "secret" in volume:
-            return await self._object_files("secrets", volume["secret"], volume["secret"].get("secretName", ""))
+            return await self._object_files(
+                "secrets", volume["secret"], volume["secret"].get("secretName", "")
+            )
         if "downwardAPI" in volume:
             return self._downward(pod, volume["downwardAPI"])
         if "projected" in volume:
@@ -103,7 +111,12 @@ class Volumes:
             return self._downward(pod, {"defaultMode": default, **source["downwardAPI"]})
         if "serviceAccountToken" in source:
             token = await self._token(source["serviceAccountToken"])
-            return {source["serviceAccountToken"]["path"]: (token.encode(), 0o600 if default == 0o600 else default)}
+            return {
+                source["serviceAccountToken"]["path"]: (
+                    token.encode(),
+                    0o600 if default == 0o600 else default,
+                )
+            }
         return {}
 
     async def _object_files(self, kind: str, source: Object, name: str) -> Files:
