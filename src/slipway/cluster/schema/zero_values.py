@@ -23,6 +23,11 @@ def fill_zero_values(
     _fill(obj, definition_of(group, version, kind, minor), minor)
 
 
+def zero_values(definition: str, minor: str = DEFAULT_MINOR) -> JsonObject:
+    """The fields of a published type that Go always writes; `{}` stands for a nested struct."""
+    return _zeros(minor).get(definition, {})
+
+
 def blank_object(group: str, version: str, kind: str, minor: str = DEFAULT_MINOR) -> JsonObject:
     """The object as Go makes a new one: only zero values."""
     obj: JsonObject = {"kind": kind, "apiVersion": f"{group}/{version}" if group else version}

@@ -1,0 +1,193 @@
+"""Scalars as Go decodes them: quantities, times, bytes, int-or-string; what fits, its one spelling, and the errors."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from slipway.cluster.schema.builtin import definitions
+from slipway.cluster.schema.quantity import RULE, canonical
+
+
+class NotDecodable(ValueError):
+    """A value that Go cannot decode; the text is Go's."""
+
+
+class Mismatch(Exception):
+    """A value of another JSON type than `go_type` takes; where it stands is for the caller to say."""
+
+    def __init__(self, value: Any, go_type: str) -> None:
+        super().__init__(go_type)
+        self.value = value
+        self.go_type = go_type
+
+
+_RANGES = {"int32": 2**31, "int64": 2**63}
+
+
+def json_type(value: Any) -> str:
+    """How encoding/json names the type of a value that it cannot use."""
+    if isinstance(value, dict):
+        return "object"
+    if isinstance(value, list):
+        return "array"
+    if isinstance(value, bool):
+        return "bool"
+    return "string" if isinstance(value, str) else "number"
+
+
+def literal(value: Any) -> str:
+    return repr(value)
+
+
+def fits(value: Any, kind: str, form: str, lenient: bool) -> bool:
+    """Whether a scalar can be decoded; `lenient` takes whole floats as integers."""
+    if kind == "string":
+        return isinstance(value, str)
+    if kind == "boolean":
+        return isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if kind == "number":
+        return True
+    if isinstance(value, float):
+        return lenient and value.is_integer()
+    limit = _RANGES.get(form, 2**63)
+    return -limit <= value < limit
+
+
+def decoded(value: Any, form: str) -> Any:
+    """The one spelling of a scalar that fits."""
+    if form == "byte":
+        return _bytes(value)
+    if isinstance(value, float) and form in _RANGES:
+        return int(value)
+    return value
+
+
+def _bytes(text: str) -> str:
+    plain = text.replace("\r", "").replace("\n", "")
+    try:
+        return base64.b64encode(base64.b64decode(plain, validate=True)).decode()
+    except binascii.Error:
+        raise NotDecodable(f"illegal base64 data at input byte {_bad_byte(text)}") from None
+
+
+def _bad_byte(text: str) -> int:
+    """The offset that Go reports: of the first byte that cannot stand there, or of the end."""
+    found = re.search(r"[^A-Za-z0-9+/\r\n]", text)
+    if found is None:
+        return len(text) - len(text) % 4 if len(text) % 4 == 1 else len(text)
+    at = found.start()
+    if text[at] != "=":
+        return at
+    padded = re.fullmatch(r"={1,2}", text[at:])
+    return at if at % 4 < 2 else len(text) if padded else at + (2 if text[at : at + 2] == "==" else 1)
+
+
+def _quantity(value: Any) -> str:
+    if isinstance(value, dict | list | bool):
+        raise NotDecodable(RULE)
+    try:
+        return canonical(value)
+    except ValueError:
+        raise NotDecodable(RULE) from None
+
+
+def _int_or_string(value: Any) -> Any:
+    if isinstance(value, str) or fits(value, "integer", "int32", lenient=False):
+        return value
+    raise Mismatch(value, "int32")
+
+
+def _time(value: Any) -> str:
+    return _moment(value, "2006-01-02T15:04:05Z07:00").strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _micro_time(value: Any) -> str:
+    return _moment(value, "2006-01-02T15:04:05.000000Z07:00").strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+_LAYOUT = re.compile(r"2006|01|02|15|04|05|\.000000|Z07:00|.")
+_PARTS = {
+    "2006": (r"\d{4}", "year", 0, 9999),
+    "01": (r"\d\d", "month", 1, 12),
+    "02": (r"\d\d", "day", 1, 31),
+    "15": (r"\d\d", "hour", 0, 23),
+    "04": (r"\d\d", "minute", 0, 59),
+    "05": (r"\d\d", "second", 0, 59),
+    ".000000": (r"\.\d{6}", "fraction", None, None),
+    "Z07:00": (r"Z|[+-]\d\d:\d\d", "zone", None, None),
+}
+
+
+def _moment(value: Any, layout: str) -> datetime:
+    """A time in UTC. NotDecodable names, as Go does, the first part of the layout that is not there."""
+    if not isinstance(value, str):
+        raise Mismatch(value, "string")
+    start = f'parsing time "{value}"'
+    rest = value
+    for part in _LAYOUT.findall(layout):
+        pattern, name, lowest, highest = _PARTS.get(part, (re.escape(part), "", None, None))
+        found = re.match(pattern, rest, re.ASCII)
+        if found is None:
+            raise NotDecodable(f'{start} as "{layout}": cannot parse "{rest}" as "{part}"')
+        if lowest is not None and highest is not None and not lowest <= int(found.group()) <= highest:
+            raise NotDecodable(f"{start}: {name} out of range")
+        rest = rest[found.end() :]
+        if part == "05" and ".000000" not in layout:  # a fraction is taken where the layout has none
+            fraction = re.match(r"[.,]\d+", rest, re.ASCII)
+            rest = rest[fraction.end() :] if fraction else rest
+    if rest:
+        raise NotDecodable(f'{start}: extra text: "{rest}"')
+    try:
+        plain = re.sub(r"[.,](\d{1,6})\d*", lambda m: "." + m.group(1).ljust(6, "0"), value)
+        return datetime.fromisoformat(plain.replace("Z", "+00:00")).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise NotDecodable(f"{start}: day out of range") from None
+
+
+_QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+_INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
+_TIME = "io.k8s.apimachinery.pkg.apis.meta.v1.Time"
+_MICRO_TIME = "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime"
+
+SPECIAL: dict[str, Callable[[Any], Any]] = {
+    _QUANTITY: _quantity,
+    _INT_OR_STRING: _int_or_string,
+    _TIME: _time,
+    _MICRO_TIME: _micro_time,
+}
+ZEROS: dict[str, Any] = {_QUANTITY: "0", _INT_OR_STRING: 0, _TIME: None, _MICRO_TIME: None}
+
+
+def is_struct(definition: str, minor: str) -> bool:
+    """Whether a type without listed fields is a struct (an empty one), not a type with a JSON form of its own."""
+    return bool(definitions(minor).get(definition, {}).get("type") == "object")
+
+
+_GO_KINDS = {
+    "dict": "map",
+    "list": "slice",
+    "str": "string",
+    "int": "int64",
+    "float": "float64",
+    "bool": "bool",
+}
+
+
+def conversion_error(value: Any, go_type: str) -> str:
+    """The words of the conversion from untyped values to structs."""
+    source = _GO_KINDS[type(value).__name__]
+    if go_type.startswith("[]"):
+        return f"cannot restore slice from {source}"
+    if go_type.startswith("map[") or go_type.endswith("ResourceList"):
+        return f"cannot restore map from {source}"
+    if go_type in ("string", "bool", "int32", "int64", "float64") or not isinstance(value, dict | list):
+        written = {"map": "map[string]interface {}", "slice": "[]interface {}"}.get(source, source)
+        return f"cannot convert {written} to {go_type}"
+    return f"cannot restore struct from: {source}"

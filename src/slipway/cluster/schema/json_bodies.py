@@ -1,0 +1,203 @@
+"""JSON bodies: parsed so that members that come twice are noticed, and refused in the words of Go's scanner."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+JsonObject = dict[str, Any]
+
+
+class RepeatedMembers(dict[str, Any]):
+    """An object in which members came more than once; `pairs` has all of them. As in Go, objects that came
+    twice are merged and of other values the last counts."""
+
+    __slots__ = ("pairs",)
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__()
+        self.pairs = pairs
+        for name, value in pairs:
+            self[name] = joined(self.get(name), value)
+
+
+def joined(before: Any, value: Any) -> Any:
+    """What is left of two values of one member."""
+    both = isinstance(before, dict) and isinstance(value, dict)
+    return {**before, **value} if both else value
+
+
+class BadJson(ValueError):
+    """No JSON; the text is that of Go's encoding/json."""
+
+
+def parse_json(body: bytes) -> Any:
+    """The value; objects with repeated members are `RepeatedMembers`. BadJson if it cannot be read."""
+    try:
+        return json.loads(body, object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise BadJson("exceeded max depth") from None
+    except ValueError:
+        raise BadJson(syntax_error(body) or "invalid JSON") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
+    plain = dict(pairs)
+    return plain if len(plain) == len(pairs) else RepeatedMembers(pairs)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def summary(body: bytes) -> str:
+    """How the server quotes a body that it does not understand: 30 characters, or bytes in hexadecimal."""
+    if not body:
+        return "<empty>"
+    if body[:1] == b"{":
+        return (
+            f"{body[:30].decode('utf-8', 'replace')} ..."
+            if len(body) > 30
+            else body.decode("utf-8", "replace")
+        )
+    text = body.hex()
+    return f"{text[:30]} ..." if len(body) > 30 else text
+
+
+# The scanner
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"')
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_END = "unexpected end of JSON input"
+
+
+class _Fault(Exception):
+    pass
+
+
+def syntax_error(body: bytes) -> str:
+    """What Go's scanner says of the first thing that is wrong; empty if nothing is."""
+    text = body.decode("utf-8", "replace")
+    try:
+        end = _skip(text, _value(text, 0))
+    except _Fault as fault:
+        return str(fault)
+    except RecursionError:
+        return "exceeded max depth"
+    return f"invalid character {_quoted(text[end])} after top-level value" if end < len(text) else ""
+
+
+def _skip(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
+
+
+def _fault(text: str, at: int, where: str) -> _Fault:
+    if at >= len(text):
+        return _Fault(_END)
+    return _Fault(f"invalid character {_quoted(text[at])} {where}")
+
+
+def _quoted(character: str) -> str:
+    if character == "'":
+        return r"'\''"
+    if character == '"':
+        return "'\"'"
+    shown = json.dumps(character, ensure_ascii=False)[1:-1]
+    return f"'{shown}'"
+
+
+def _value(text: str, at: int) -> int:
+    at = _skip(text, at)
+    start = text[at : at + 1]
+    if start == "{":
+        return _members(text, at + 1)
+    if start == "[":
+        return _items(text, at + 1)
+    if start == '"':
+        return _string(text, at)
+    if start in ("t", "f", "n") and start:
+        return _literal(text, at, {"t": "true", "f": "false", "n": "null"}[start])
+    if start == "-" or start.isdigit():
+        return _number(text, at)
+    raise _fault(text, at, "looking for beginning of value")
+
+
+def _literal(text: str, at: int, word: str) -> int:
+    for offset, wanted in enumerate(word):
+        if text[at + offset : at + offset + 1] != wanted:
+            raise _fault(text, at + offset, f"in literal {word} (expecting '{wanted}')")
+    return at + len(word)
+
+
+def _number(text: str, at: int) -> int:
+    found = _NUMBER.match(text, at)
+    end = found.end() if found else at + 1
+    rest = text[end : end + 1]
+    if found is None:
+        raise _fault(text, end, "in numeric literal")
+    if rest == ".":
+        raise _fault(text, end + 1, "after decimal point in numeric literal")
+    if rest in ("e", "E") and rest:
+        signed = text[end + 1 : end + 2] in ("+", "-")
+        raise _fault(text, end + (2 if signed else 1), "in exponent of numeric literal")
+    return end
+
+
+def _string(text: str, at: int) -> int:
+    found = _STRING.match(text, at)
+    if found:
+        return found.end()
+    at += 1
+    while at < len(text):
+        character = text[at]
+        if character == "\\":
+            following = text[at + 1 : at + 2]
+            if following == "u":
+                for offset in range(2, 6):
+                    if not re.fullmatch("[0-9a-fA-F]", text[at + offset : at + offset + 1]):
+                        raise _fault(text, at + offset, r"in \u hexadecimal character escape")
+                at += 6
+                continue
+            if following not in tuple('"\\/bfnrt'):
+                raise _fault(text, at + 1, "in string escape code")
+            at += 2
+            continue
+        if character < " ":
+            raise _fault(text, at, "in string literal")
+        at += 1
+    raise _Fault(_END)
+
+
+def _members(text: str, at: int) -> int:
+    at = _skip(text, at)
+    if text[at : at + 1] == "}":
+        return at + 1
+    while True:
+        at = _skip(text, at)
+        if text[at : at + 1] != '"':
+            raise _fault(text, at, "looking for beginning of object key string")
+        at = _skip(text, _string(text, at))
+        if text[at : at + 1] != ":":
+            raise _fault(text, at, "after object key")
+        at = _skip(text, _value(text, at + 1))
+        if text[at : at + 1] == "}":
+            return at + 1
+        if text[at : at + 1] != ",":
+            raise _fault(text, at, "after object key:value pair")
+        at += 1
+
+
+def _items(text: str, at: int) -> int:
+    at = _skip(text, at)
+    if text[at : at + 1] == "]":
+        return at + 1
+    while True:
+        at = _skip(text, _value(text, at))
+        if text[at : at + 1] == "]":
+            return at + 1
+        if text[at : at + 1] != ",":
+            raise _fault(text, at, "after array element")
+        at += 1

@@ -1,0 +1,215 @@
+"""Decoding of built-in objects, held to what a real 1.37 server answered and stored."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slipway.cluster.schema.decoding import cannot_be_handled, decode
+from slipway.cluster.schema.go_scalars import NotDecodable
+from slipway.cluster.schema.json_bodies import BadJson, parse_json, summary, syntax_error
+
+DATA = Path(__file__).parent / "data"
+RECORDED = json.loads((DATA / "decoding-1.37.json").read_text())
+STORED = json.loads(
+    gzip.decompress((DATA.parents[1] / "patching" / "data" / "apply-1.37.json.gz").read_bytes())
+)["kinds"]
+
+
+@pytest.mark.parametrize("row", RECORDED, ids=lambda row: json.dumps(row["body"])[-60:])
+def test_types_and_unknown_fields_are_reported_as_a_real_server_does(row: dict[str, Any]) -> None:
+    message = None
+    warnings: list[str] = []
+    try:
+        warnings = decode(row["body"], row["group"], row["version"], row["kind"]).strict_errors
+    except NotDecodable as error:
+        message = cannot_be_handled(row["kind"], row["version"], error).message
+    assert message == row.get("message")
+    assert warnings == row.get("warnings", [])
+
+
+@pytest.mark.parametrize("row", [row for row in STORED if "schema" not in row], ids=lambda row: row["kind"])
+def test_what_a_real_server_stored_decodes_to_itself_byte_for_byte(row: dict[str, Any]) -> None:
+    group, _, version = row["apiVersion"].rpartition("/")
+    answers = [step["answer"] for step in row["steps"] if step["status"] < 300]
+    assert answers
+    for answer in answers:
+        decoded = decode(answer, group, version, row["kind"])
+        assert json.dumps(decoded.obj) == json.dumps(answer)
+        assert decoded.strict_errors == []
+
+
+def config_map(text: str) -> Any:
+    return decode(parse_json(text.encode()), "", "v1", "ConfigMap")
+
+
+def test_members_that_come_twice_are_named_where_they_come_again_and_maps_are_joined() -> None:
+    found = config_map('{"metadata":{"name":"x"},"data":{"a":"1","a":"2"},"data":{"b":"1"}}')
+    assert found.strict_errors == ['duplicate field "data.a"', 'duplicate field "data"']
+    assert found.obj["data"] == {"a": "2", "b": "1"}
+
+
+def test_what_is_inside_an_unknown_field_is_not_looked_at() -> None:
+    found = config_map('{"metadata":{"name":"x","name":"y"},"foo":{"a":1,"a":2}}')
+    assert found.strict_errors == ['duplicate field "metadata.name"', 'unknown field "foo"']
+
+
+def test_unknown_fields_in_lists_are_named_with_their_index() -> None:
+    body = {"spec": {"foo": 1, "template": {"bar": 2, "spec": {"containers": [{"name": "a", "xx": {}}]}}}}
+    assert decode(body, "apps", "v1", "Deployment").strict_errors == [
+        'unknown field "spec.foo"',
+        'unknown field "spec.template.bar"',
+        'unknown field "spec.template.spec.containers[0].xx"',
+    ]
+
+
+def test_values_get_their_one_spelling_and_empty_ones_go_where_go_omits_them() -> None:
+    pod = decode(
+        {
+            "metadata": {"name": "p", "labels": {}, "creationTimestamp": "2026-01-01T01:00:00.5+01:00"},
+            "spec": {
+                "containers": [
+                    {
+                        "name": "c",
+                        "args": [],
+                        "stdin": False,
+                        "env": [{"name": "a", "value": ""}, None],
+                        "resources": {"limits": {"cpu": 1, "memory": "1024Mi"}, "requests": {"cpu": "0.5"}},
+                        "securityContext": {"runAsUser": 0, "privileged": False},
+                    }
+                ],
+                "hostNetwork": False,
+                "activeDeadlineSeconds": 0,
+            },
+        },
+        "",
+        "v1",
+        "Pod",
+    ).obj
+    assert pod == {
+        "metadata": {"name": "p", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {
+            "containers": [
+                {
+                    "name": "c",
+                    "env": [{"name": "a"}, {"name": ""}],
+                    "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}},
+                    "securityContext": {"privileged": False, "runAsUser": 0},
+                }
+            ],
+            "activeDeadlineSeconds": 0,
+        },
+        "status": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("patched", "message"),
+    [
+        ({"data": {"x": 1}}, "cannot convert int64 to string"),
+        ({"data": ["x"]}, "cannot restore map from slice"),
+        ({"metadata": {"finalizers": "x"}}, "cannot restore slice from string"),
+    ],
+)
+def test_strategic_merge_patch_words_wrong_types_in_its_own_way(patched: Any, message: str) -> None:
+    with pytest.raises(NotDecodable, match=message):
+        decode(patched, "", "v1", "ConfigMap", style="unstructured")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('{"metadata":{"name":"x"}', "unexpected end of JSON input"),
+        ("", "unexpected end of JSON input"),
+        ("nope", "invalid character 'o' in literal null (expecting 'u')"),
+        ("[1,]", "invalid character ']' looking for beginning of value"),
+        ('{"a":1} {}', "invalid character '{' after top-level value"),
+        ('{"a":01}', "invalid character '1' after object key:value pair"),
+        ("{'a':1}", r"invalid character '\'' looking for beginning of object key string"),
+        ('{"a"1}', "invalid character '1' after object key"),
+        ("[1 2]", "invalid character '2' after array element"),
+        ('{"a":"\\x"}', "invalid character 'x' in string escape code"),
+        ('{"a":"\\u12g4"}', "invalid character 'g' in \\u hexadecimal character escape"),
+        ('{"a":1.}', "invalid character '}' after decimal point in numeric literal"),
+        ('{"a":-}', "invalid character '}' in numeric literal"),
+        ('{"a":1e}', "invalid character '}' in exponent of numeric literal"),
+        ('{"a":NaN}', "invalid character 'N' looking for beginning of value"),
+    ],
+)
+def test_what_is_no_json_is_refused_in_the_words_of_go(body: str, message: str) -> None:
+    with pytest.raises(BadJson) as error:
+        parse_json(body.encode())
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (b"", "<empty>"),
+        (b"[]", "5b5d"),
+        (b'"x"', "227822"),
+        (b'{"kind": 1}', '{"kind": 1}'),
+        (b'{"apiVersion": "x/y/z", "kind": "ConfigMap"}', '{"apiVersion": "x/y/z", "kind" ...'),
+    ],
+)
+def test_a_body_that_is_not_understood_is_quoted_in_short(body: bytes, shown: str) -> None:
+    assert summary(body) == shown
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(json_values)
+def test_every_json_text_is_read_back_and_has_no_syntax_error(value: Any) -> None:
+    body = json.dumps(value).encode()
+    assert parse_json(body) == value
+    assert syntax_error(body) == ""
+
+
+@given(st.binary(max_size=20))
+def test_any_bytes_are_read_or_refused_with_words(body: bytes) -> None:
+    try:
+        parse_json(body)
+    except BadJson as error:
+        words = str(error)
+    else:
+        words = "read"
+    assert words
+
+
+pods = st.fixed_dictionaries(
+    {},
+    optional={
+        "hostname": st.text(max_size=3) | st.integers(),
+        "containers": st.lists(
+            st.dictionaries(
+                st.sampled_from(["name", "image", "args", "bogus", "ports"]), json_values, max_size=3
+            ),
+            max_size=2,
+        ),
+        "nodeSelector": st.dictionaries(st.text(max_size=3), json_values, max_size=2),
+        "activeDeadlineSeconds": json_values,
+    },
+)
+
+
+@given(pods)
+def test_decoding_twice_is_decoding_once_or_both_are_refused(spec: Any) -> None:
+    try:
+        once = decode({"spec": spec}, "", "v1", "Pod").obj
+    except NotDecodable as error:
+        assert "json: cannot unmarshal" in str(error)  # noqa: PT017 - either outcome is fine
+        return
+    again = decode(once, "", "v1", "Pod")
+    assert again.obj == once
+    assert again.strict_errors == []
