@@ -16,6 +16,8 @@ from kco.actions.queue import Ended, Order
 from kco.events.recorder import Subject
 from kco.metrics import TargetReading
 from kco.net.guard import Refused, Unresolvable
+from kco.operator import reporting
+from kco.operator import runs as runs_of
 from kco.operator.preparation import Unusable, missing_permissions, prepare
 from kco.operator.services import Services
 from kco.operator.target import NOW, ROUTINE, SOON, Target
@@ -248,9 +250,10 @@ class Controller:
                 and run["metadata"]["name"] not in self._services.queue.executing
             ):
                 followed = target.followed.get(key.instance)
-                state = followed.state if followed is not None else {}
                 reason = str(run["spec"].get("reason", ""))
-                order = target.order(key, followed, reason, state, [], self._services.correlation(), run)
+                order = runs_of.make_order(
+                    target, key, followed, reason, [], self._services.correlation(), run
+                )
                 if order is not None:
                     record(log, logging.INFO, "action_resumed", run=key.name, phase=phase_of(run))
                     self._services.queue.submit(order)
@@ -260,12 +263,12 @@ class Controller:
     def run_began(self, order: Order) -> None:
         target = self.targets.get(order.key.uid)
         if target is not None:
-            target.run_began(order)
+            runs_of.began(target, order)
 
     def run_ended(self, ended: Ended) -> None:
         target = self.targets.get(ended.order.key.uid)
         if target is not None:
-            target.run_ended(ended)
+            runs_of.ended(target, ended)
             self._spawn(self._prune(target))
 
     async def _prune(self, target: Target) -> None:
@@ -306,7 +309,7 @@ class Controller:
     async def _flush(self, target: Target) -> None:
         urgency, target.urgency = target.urgency, 0
         target.written_at = self._services.clock.monotonic()
-        body = {"status": target.status()}
+        body = {"status": reporting.status(target)}
         try:
             await self._services.client.patch(
                 TARGET_APPS, target.namespace, target.name, body, subresource="status"
@@ -322,6 +325,6 @@ class Controller:
 
     def readings(self) -> list[TargetReading]:
         return [
-            TargetReading(target.namespace, target.name, target.polls_now(), target.fields())
+            TargetReading(target.namespace, target.name, reporting.counts(target), reporting.fields(target))
             for target in self.targets.values()
         ]

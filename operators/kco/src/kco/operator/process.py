@@ -270,8 +270,10 @@ class Operator:
         if self._acts_by_lease:
             self._election = asyncio.create_task(self.leadership.run(), name="leader election")
             while not self.leadership.held and not self._stopping.is_set():
-                self.started.set()
-                await asyncio.sleep(0.1)
+                if self.leadership.holder not in ("", self.identity):
+                    # A standby is as ready as it can be.
+                    self.started.set()
+                await asyncio.sleep(0.05)
         elif self.settings.leader_election:
             await self.membership.beat()
             self._election = asyncio.create_task(self.membership.run(), name="membership")

@@ -5,14 +5,13 @@ flow synchronously: decode, diff, events, rules, orders. Nothing in it waits; wh
 status, history) is handed to a queue.
 """
 
+import asyncio
 import logging
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from kco.actions.handler import FAILED, SKIPPED, SUCCEEDED, TIMED_OUT, Context
 from kco.actions.ledger import RunKey
-from kco.actions.queue import Ended, Order
 from kco.events.recorder import Subject
 from kco.events.severity import NORMAL, WARNING
 from kco.events.wording import change_events, cut, mask, spell
@@ -22,9 +21,11 @@ from kco.net.pool import place_of
 from kco.net.pool import prepare as prepare_request
 from kco.operator import status as st
 from kco.operator.preparation import Prepared, redirect_address
+from kco.operator.runs import make_order
 from kco.operator.services import Services
 from kco.polling.poll import NEVER, Failure, Poll
 from kco.polling.rate import Bucket
+from kco.polling.subscription import Subscription
 from kco.prediction.forecaster import Forecaster
 from kco.rules.book import Fired, RuleBook
 from kco.rules.step import SUPPRESSED
@@ -34,10 +35,9 @@ from kco.spec.targetapp import API_VERSION
 from kco.state.decode import Decoded, GraphqlErrors, Undecodable, decode
 from kco.state.diff import Change, diff
 from kco.state.digest import digest
-from kco.state.value import MISSING, is_number, values_at
+from kco.state.value import MISSING
 from kco.targets.instance import Instance, resolve
 from operator_kit import logging as logs
-from operator_kit.clock import to_rfc3339
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,8 @@ class Followed:
     error: str = ""
     down: bool = False
     answered_at: float = 0.0
+    subscription: Subscription | None = None
+    timer: asyncio.TimerHandle | None = None
 
 
 class Target:
@@ -65,7 +67,7 @@ class Target:
         self.namespace: str = metadata["namespace"]
         self.name: str = metadata["name"]
         self.uid: str = metadata["uid"]
-        self._services = services
+        self.services = services
         self.prepared: Prepared | None = None
         self.followed: dict[str, Followed] = {}
         self.counts = TargetCounts()
@@ -82,7 +84,7 @@ class Target:
         self.pod_counts = (0, 0)
         self.actions_before = 0
         self.events_before = 0
-        self._restored: dict[str, str] = {}
+        self.restored: dict[str, str] = {}
         self._rule_entries: list[dict[str, Any]] = []
         self.update(body)
         self._restore(body.get("status") or {})
@@ -106,7 +108,7 @@ class Target:
     def _restore(self, status: dict[str, Any]) -> None:
         self.conditions.load(status.get("conditions") or [])
         self._rule_entries = [entry for entry in status.get("rules") or [] if isinstance(entry, dict)]
-        self._restored = {
+        self.restored = {
             str(entry.get("name") or ""): str(entry.get("digest") or "")
             for entry in status.get("instances") or []
             if isinstance(entry, dict)
@@ -116,7 +118,10 @@ class Target:
         self.recent_runs.extend(status.get("recentRuns") or [])
 
     def say(self, type: str, reason: str, message: str, *, kind: str = "change") -> None:
-        self._services.recorder.emit(self.subject, type, reason, message, kind=kind)
+        self.services.recorder.emit(self.subject, type, reason, message, kind=kind)
+
+    def want_now(self) -> None:
+        self.want_status(NOW)
 
     def want_status(self, urgency: int) -> None:
         self.urgency = max(self.urgency, urgency)
@@ -125,11 +130,11 @@ class Target:
 
     def failed(self, condition: str, reason: str, message: str) -> None:
         """The TargetApp cannot be monitored as it is."""
-        now = self._services.clock.now()
+        now = self.services.clock.now()
         self.stop_polling()
         self.prepared = None
         self.state_word = st.FAILED
-        message = self._services.redactor(message)
+        message = self.services.redactor(message)
         self.last_error = message
         changed = self.conditions.set(condition, "False", reason, message, now)
         if condition != st.READY:
@@ -143,14 +148,12 @@ class Target:
     def suspended(self) -> None:
         self.stop_polling()
         self.state_word = st.SUSPENDED
-        self.conditions.set(
-            st.READY, "False", "Suspended", "spec.suspend is true", self._services.clock.now()
-        )
+        self.conditions.set(st.READY, "False", "Suspended", "spec.suspend is true", self.services.clock.now())
         self.want_status(NOW)
 
     def configured(self, prepared: Prepared, missing: list[str]) -> None:
         """Everything about the TargetApp is in order: monitor it."""
-        now = self._services.clock.now()
+        now = self.services.clock.now()
         for warning in prepared.warnings:
             if self.prepared is None or warning not in self.prepared.warnings:
                 self.say(WARNING, "InsecureConfiguration", warning, kind="invalid")
@@ -179,7 +182,7 @@ class Target:
     def authorization(self, missing: list[str]) -> None:
         """A later review of the permissions."""
         before = self.authorized
-        self._authorize(missing, self._services.clock.now())
+        self._authorize(missing, self.services.clock.now())
         if before != self.authorized:
             for poll in self._polls():
                 poll.body = None
@@ -210,7 +213,7 @@ class Target:
                 followed.instance = instance
                 self._end(name)
                 self._begin(followed, at_once=moved)
-        now = self._services.clock.now()
+        now = self.services.clock.now()
         if not wanted:
             changed = self.conditions.set(st.ENDPOINT_REACHABLE, "False", "NoPods", found.message, now)
             self.conditions.set(st.READY, "False", "NoPods", found.message, now)
@@ -225,7 +228,7 @@ class Target:
     def _begin(self, followed: Followed, *, at_once: bool) -> None:
         prepared = self.prepared
         assert prepared is not None
-        spec, settings = prepared.spec, self._services.settings
+        spec, settings = prepared.spec, self.services.settings
         address = followed.instance.address
         request = prepare_request("POST", address, prepared.headers, prepared.body)
 
@@ -245,18 +248,90 @@ class Target:
             limit=spec.max_response_bytes,
             received=self._received,
             owner=followed,
-            bucket=Bucket(per_minute, min(5, per_minute), self._services.clock.monotonic()),
+            bucket=Bucket(per_minute, min(5, per_minute), self.services.clock.monotonic()),
             redirected=redirected if spec.follow_redirects else None,
         )
         if self.forecaster is not None and self.forecaster.wanted:
             poll.wake_at = 0.0
-        self._services.engine.add(poll, at_once=at_once)
+        self.services.engine.add(poll, at_once=at_once)
+        if spec.subscription is not None:
+            self._subscribe(followed, poll)
+
+    def _subscribe(self, followed: Followed, poll: Poll) -> None:
+        """Follow by subscription; the poll rests while the socket delivers."""
+        prepared = self.prepared
+        assert prepared is not None
+        spec, services, engine = prepared.spec, self.services, self.services.engine
+        assert spec.subscription is not None
+        address = followed.instance.address
+        if spec.subscription.path:
+            address = replace(address, path=spec.subscription.path)
+
+        def up(delivering: bool, reason: str) -> None:
+            if delivering:
+                self._gather(poll)
+                engine.remove(poll.key)
+                return
+            self.say(
+                WARNING, "SubscriptionLost", f"polling instead: {services.redactor(reason)}", kind="endpoint"
+            )
+            poll.removed = False
+            poll.body = None
+            engine.add(poll, at_once=True)
+
+        def received(data: dict[str, Any], errors: tuple[str, ...]) -> None:
+            correlation = services.correlation()
+            self.counts.polls["subscription"] += 1
+            with logs.fields(namespace=self.namespace, tapp=self.name, correlation_id=correlation):
+                self.observe(followed, Decoded(data, errors), correlation)
+            self._wake_later(followed)
+
+        subscription = followed.subscription = Subscription(
+            address=address,
+            query=spec.subscription.query,
+            variables=spec.variables,
+            headers=prepared.headers,
+            tls=prepared.tls,
+            guard=services.guard,
+            clock=services.clock,
+            timeout=poll.timeout,
+            limit=spec.max_response_bytes,
+            received=received,
+            up=up,
+        )
+        subscription.start()
+
+    def _wake_later(self, followed: Followed) -> None:
+        """Rules that wait for time to pass are judged again although the socket stays silent."""
+        if followed.timer is not None:
+            followed.timer.cancel()
+            followed.timer = None
+        wake = self._next_wake(followed.instance.name)
+        if wake == NEVER or followed.subscription is None:
+            return
+
+        def judge_again() -> None:
+            if followed.subscription is None or followed.down:
+                return
+            seen = Observation(followed.state, followed.state, self._endpoint(followed), {})
+            self._judge(followed, seen, [], self.services.correlation())
+            self._wake_later(followed)
+
+        delay = max(0.05, wake - self.services.clock.monotonic())
+        followed.timer = asyncio.get_running_loop().call_later(delay, judge_again)
 
     def _end(self, name: str) -> None:
-        poll = self._services.engine.polls.get(f"{self.uid}/{name}")
+        followed = self.followed[name]
+        if followed.subscription is not None:
+            followed.subscription.stop()
+            followed.subscription = None
+        if followed.timer is not None:
+            followed.timer.cancel()
+            followed.timer = None
+        poll = self.services.engine.polls.get(f"{self.uid}/{name}")
         if poll is not None:
             self._gather(poll)
-            self._services.engine.remove(poll.key)
+            self.services.engine.remove(poll.key)
 
     def _drop(self, name: str) -> None:
         followed = self.followed[name]
@@ -269,14 +344,14 @@ class Target:
             if self.forecaster is not None:
                 self.forecaster.forget(name)
         elif followed.instance.pod:
-            self._restored[""] = followed.seen_digest
+            self.restored[""] = followed.seen_digest
             del self.followed[name]
 
     def stop_polling(self) -> None:
         for name in list(self.followed):
             self._end(name)
             followed = self.followed.pop(name)
-            self._restored[name] = followed.seen_digest
+            self.restored[name] = followed.seen_digest
 
     def _gather(self, poll: Poll) -> None:
         """Take a poll's counts over before it goes."""
@@ -290,7 +365,7 @@ class Target:
         poll.succeeded = poll.failed = poll.rate_limited = 0
 
     def _polls(self) -> list[Poll]:
-        polls = self._services.engine.polls
+        polls = self.services.engine.polls
         found = (polls.get(f"{self.uid}/{name}") for name in self.followed)
         return [poll for poll in found if poll is not None]
 
@@ -302,7 +377,7 @@ class Target:
     def _received(self, poll: Poll, body: bytes | None, failure: Failure | None) -> None:
         followed = poll.owner
         assert isinstance(followed, Followed)
-        correlation = self._services.correlation()
+        correlation = self.services.correlation()
         with logs.fields(namespace=self.namespace, tapp=self.name, correlation_id=correlation):
             if failure is None:
                 assert body is not None
@@ -314,7 +389,7 @@ class Target:
                     poll.body = None
                     failure = Failure(wrong.category, str(wrong), permanent=True)
                     if isinstance(wrong, GraphqlErrors):
-                        now = self._services.clock.now()
+                        now = self.services.clock.now()
                         self.conditions.set(st.QUERY_VALID, "False", "GraphqlErrors", failure.message, now)
                 else:
                     self.observe(followed, decoded, correlation)
@@ -327,12 +402,12 @@ class Target:
         due = self.book.due(name) if self.book is not None else None
         if due is None:
             return NEVER
-        clock = self._services.clock
+        clock = self.services.clock
         return clock.monotonic() + max(0.0, due - clock.now())
 
     def observe(self, followed: Followed, decoded: Decoded, correlation: str) -> None:
         """A state has come: tell what changed, judge the rules."""
-        now = self._services.clock.now()
+        now = self.services.clock.now()
         assert self.prepared is not None
         previous, state = followed.state, decoded.state
         followed.answered_at = now
@@ -343,7 +418,7 @@ class Target:
             self._tell(followed, previous, state, changes)
             self._record("state", followed, mask(state, (), self._hidden()), now)
         if decoded.errors:
-            self.last_error = self._services.redactor("; ".join(decoded.errors)[:1024])
+            self.last_error = self.services.redactor("; ".join(decoded.errors)[:1024])
         elif self.last_error and not any(entry.down for entry in self.followed.values()):
             self.last_error = ""
         forecasts = self.forecaster.learn(followed.instance.name, state, now) if self.forecaster else {}
@@ -367,8 +442,8 @@ class Target:
     def _missed(self, followed: Followed, failure: Failure) -> None:
         """No state this time."""
         assert self.prepared is not None
-        now = self._services.clock.now()
-        message = self._services.redactor(failure.message)
+        now = self.services.clock.now()
+        message = self.services.redactor(failure.message)
         followed.failures += 1
         followed.error = message
         self.last_error = message
@@ -385,7 +460,7 @@ class Target:
             self.want_status(NOW)
         self.want_status(SOON)
         seen = Observation({}, MISSING, self._endpoint(followed), {})
-        self._judge(followed, seen, [], self._services.correlation(), endpoint_only=True)
+        self._judge(followed, seen, [], self.services.correlation(), endpoint_only=True)
 
     def _endpoint(self, followed: Followed) -> dict[str, Any]:
         return {"up": not followed.down, "failures": followed.failures, "error": followed.error or None}
@@ -399,7 +474,7 @@ class Target:
     def _tell(self, followed: Followed, previous: Any, state: Any, changes: list[Change]) -> None:
         assert self.prepared is not None
         rules, name = self.prepared.spec.events, followed.instance.name
-        before = self._restored.pop(name, "") if previous is MISSING else ""
+        before = self.restored.pop(name, "") if previous is MISSING else ""
         followed.seen_digest = digest(state)
         if previous is MISSING:
             if not before:
@@ -429,7 +504,7 @@ class Target:
         return [parse_path(text) for text in self.prepared.spec.events.redact]
 
     def _record(self, kind: str, followed: Followed, body: Any, now: float, rule: str = "") -> None:
-        history = self._services.history
+        history = self.services.history
         if history is not None:
             name = followed.instance.name
             history.add(Entry(now, self.namespace, self.name, self.uid, name, kind, body, rule))
@@ -447,7 +522,7 @@ class Target:
     ) -> None:
         if self.book is None or not self.authorized:
             return
-        now = self._services.clock.now()
+        now = self.services.clock.now()
         stepped = self.book.observe(followed.instance.name, seen, now, endpoint_only=endpoint_only)
         if stepped.changed:
             self.want_status(NOW)
@@ -485,9 +560,9 @@ class Target:
             fired.instance,
             fired.decision.transition,
         )
-        order = self.order(key, followed, reason, followed.state, told, correlation)
+        order = make_order(self, key, followed, reason, told, correlation)
         if order is not None:
-            self._services.queue.submit(order)
+            self.services.queue.submit(order)
 
     def _reason(self, fired: Fired) -> str:
         """Why the rule fired, with redacted fields' values left out."""
@@ -497,201 +572,24 @@ class Target:
         for finding in fired.decision.findings:
             shown = spell(parse_path(finding.field), finding.actual, hidden)
             parts.append(f"{finding.field} is {shown}")
-        return self._services.redactor(cut("; ".join(parts), 512))
-
-    def order(
-        self,
-        key: RunKey,
-        followed: Followed | None,
-        reason: str,
-        state: Any,
-        changes: list[dict[str, Any]],
-        correlation: str,
-        found: dict[str, Any] | None = None,
-    ) -> Order | None:
-        """An order for the queue; None where the rule is not there any more."""
-        prepared = self.prepared
-        assert prepared is not None
-        rule = next((rule for rule in prepared.spec.actions if rule.rule == key.rule), None)
-        action = prepared.actions.get(key.rule)
-        if rule is None or action is None:
-            return None
-        pod = (
-            followed.instance.pod
-            if followed is not None
-            else str(((found or {}).get("spec") or {}).get("pod", ""))
-        )
-        services = self._services
-
-        async def context(deadline: float) -> Context:
-            pods = prepared.cluster.pods
-            return Context(
-                namespace=self.namespace,
-                target=self.name,
-                uid=self.uid,
-                spec=prepared.spec,
-                rule=key.rule,
-                run=key.name,
-                instance=key.instance,
-                pod=pod,
-                state=state if state is not MISSING else {},
-                changes=changes,
-                parameters=action.parameters,
-                client=prepared.acting,
-                pool=services.pool,
-                credentials=services.clusters.credentials,
-                clock=services.clock,
-                pods=lambda: pods.chosen(self.namespace, prepared.spec.selector),
-                redact=services.redactor,
-                patchable=frozenset(services.settings.patchable_kinds),
-                deadline=deadline,
-                correlation_id=correlation,
-            )
-
-        fields = {
-            "namespace": self.namespace,
-            "tapp": self.name,
-            "correlation_id": correlation,
-            "rule": key.rule,
-        }
-        return Order(key, rule, action.handler, reason, pod, context, fields, found)
-
-    def run_began(self, order: Order) -> None:
-        text = f"rule {order.key.rule}: {order.rule.action} begins ({order.key.name}): {order.reason}"
-        self.say(NORMAL, "ActionStarted", text, kind="action")
-        logs.record(log, logging.INFO, "action_started", run=order.key.name, kind=order.rule.action)
-
-    def run_ended(self, ended: Ended) -> None:
-        """Note how a run ended: counters, breaker, Event, status."""
-        order, result, now = ended.order, ended.result, self._services.clock.now()
-        self.counts.actions[(order.rule.action, result.phase.lower())] += 1
-        self._services.metrics.action_took(order.rule.action, ended.seconds)
-        reasons = {SUCCEEDED: "ActionSucceeded", SKIPPED: "ActionSkipped", TIMED_OUT: "ActionTimedOut"}
-        good = result.phase in (SUCCEEDED, SKIPPED)
-        reason = reasons.get(result.phase, "ActionFailed" if result.phase == FAILED else "ActionUnknown")
-        text = f"rule {order.key.rule}: {order.rule.action} {result.phase.lower()}: {result.message}"
-        self.say(NORMAL if good else WARNING, reason, text, kind="action")
-        level = logging.INFO if good else logging.WARNING
-        logs.record(
-            log,
-            level,
-            "action_finished",
-            run=order.key.name,
-            phase=result.phase,
-            seconds=round(ended.seconds, 3),
-        )
-        if not good:
-            self.counts.errors["action"] += 1
-        if self.book is not None and result.phase != SKIPPED:
-            opened = self.book.settle(order.key.rule, order.key.instance, succeeded=good, now=now)
-            if opened:
-                breaker = f"rule {order.key.rule}: held back for {order.rule.breaker.reset_after:g} s after failures"
-                self.say(WARNING, "BreakerOpen", breaker, kind="action")
-        self.recent_runs.append(
-            {
-                "name": order.key.name,
-                "rule": order.key.rule,
-                "action": order.rule.action,
-                "phase": result.phase,
-                "finishedAt": to_rfc3339(now),
-            }
-        )
-        self.want_status(NOW)
+        return self.services.redactor(cut("; ".join(parts), 512))
 
     # -- readings ----------------------------------------------------------------------------------------
 
     def last_polled(self) -> float:
         """Wall time of the last answer or failure."""
-        loop_now, now = self._services.clock.monotonic(), self._services.clock.now()
+        loop_now, now = self.services.clock.monotonic(), self.services.clock.now()
         latest = max((poll.answered_at for poll in self._polls()), default=0.0)
-        return now - (loop_now - latest) if latest else 0.0
+        streamed = max((entry.answered_at for entry in self.followed.values()), default=0.0)
+        return max(now - (loop_now - latest) if latest else 0.0, streamed)
 
-    def status(self) -> dict[str, Any]:
-        """The whole status as it should be now."""
-        executed = sum(count for (_, word), count in self.counts.actions.items() if word != "dry_run")
-        body: dict[str, Any] = {
-            "observedGeneration": self.generation,
-            "state": self.state_word,
-            "endpoint": self.endpoint_text or None,
-            "lastError": self.last_error or None,
-            "actionsExecuted": self.actions_before + executed,
-            "eventsGenerated": self.events_before + sum(self.counts.events.values()),
-            "conditions": self.conditions.write(),
-            "rules": self.book.write() if self.book is not None else self._rule_entries,
-            "pods": {"selected": self.pod_counts[0], "ready": self.pod_counts[1]},
-            "recentRuns": list(self.recent_runs),
-            "instances": self._instances(),
-        }
-        polled = self.last_polled()
-        if polled:
-            body["lastPolled"] = to_rfc3339(polled)
-        if self.book is not None:
-            body["explanations"] = [
-                {
-                    "rule": rule,
-                    **({"instance": instance} if instance else {}),
-                    "text": self._explain(decision),
-                }
-                for (rule, instance), decision in sorted(self.book.latest.items())
-            ][:100]
-        return body
+    def rule_entries(self) -> list[dict[str, Any]]:
+        """The rules' memories as they go into the status."""
+        return self.book.write() if self.book is not None else self._rule_entries
 
-    def _explain(self, decision: Any) -> str:
-        # Values are left out here: the status is readable by everybody who may read the TargetApp.
-        return cut(self._services.redactor(f"{decision.outcome}: {decision.reason}"), 256)
-
-    def _instances(self) -> list[dict[str, Any]]:
-        rows = [
-            {
-                "name": name,
-                "digest": followed.seen_digest,
-                **({"pod": followed.instance.pod} if followed.instance.pod else {}),
-                **({"error": followed.error} if followed.error else {}),
-            }
-            for name, followed in sorted(self.followed.items())
-        ]
-        known = {row["name"] for row in rows}
-        rows += [
-            {"name": name, "digest": mark}
-            for name, mark in sorted(self._restored.items())
-            if name not in known and mark
-        ]
-        return rows[:100]
-
-    def fields(self) -> list[tuple[str, dict[str, str], float]]:
-        """State fields as metrics, and forecasts."""
-        rows: list[tuple[str, dict[str, str], float]] = []
-        prepared: Prepared | None = self.prepared
-        if prepared is None:
-            return rows
-        for metric in prepared.spec.metrics:
-            for name, followed in self.followed.items():
-                if followed.state is MISSING:
-                    continue
-                rows += state_series(metric, followed.state, {"instance": name} if name else {})
-        return rows + (self.forecaster.series() if self.forecaster is not None else [])
-
-    def polls_now(self) -> TargetCounts:
-        """Counts including those that running polls still hold."""
+    def gather_polls(self) -> None:
         for poll in self._polls():
             self._gather(poll)
-        return self.counts
 
-
-MAX_SERIES = 50
-
-
-def state_series(metric: Any, state: Any, labels: dict[str, str]) -> list[tuple[str, dict[str, str], float]]:
-    """The series of one metric: at most so many, whatever a wildcard finds."""
-    rows: list[tuple[str, dict[str, str], float]] = []
-    found = values_at(state, parse_path(metric.field))
-    for position, value in enumerate(found[:MAX_SERIES]):
-        own = {**labels, "index": str(position)} if len(found) > 1 else dict(labels)
-        if isinstance(value, bool) or is_number(value):
-            rows.append((f"kco_state_{metric.name}", own, float(value)))
-        elif metric.values:
-            rows += [
-                (f"kco_state_{metric.name}", {**own, "value": word}, float(word == value))
-                for word in metric.values
-            ]
-    return rows
+    def redact(self, text: str) -> str:
+        return self.services.redactor(text)
