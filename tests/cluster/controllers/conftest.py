@@ -31,6 +31,7 @@ from slipway.cluster.environment.embedded import EmbeddedCluster
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.environment.virtual_time import VirtualTimeLoop, run
 from slipway.cluster.exchange import Identity, Request, Response
+from slipway.cluster.scheduler.scheduler import Scheduler
 from slipway.cluster.status import StatusError
 
 
@@ -63,7 +64,7 @@ class Kubelet:
 
     def _meet(self, pod: Object) -> None:
         key = uid_of(pod) + ("/end" if is_deleting(pod) else "")
-        if key not in self._lives:
+        if key not in self._lives and (pod["spec"].get("nodeName") or is_deleting(pod)):
             self._lives[key] = asyncio.create_task(self._stop(pod) if is_deleting(pod) else self._start(pod))
 
     async def _start(self, pod: Object) -> None:
@@ -103,7 +104,12 @@ class Kubelet:
             ],
         }
         await self.client.patch(
-            PODS, name_of(pod), namespace_of(pod), {"status": status}, PatchType.MERGE, subresource="status"
+            PODS,
+            name_of(pod),
+            namespace_of(pod),
+            {"status": status},
+            PatchType.STRATEGIC,
+            subresource="status",
         )
 
     async def _stop(self, pod: Object) -> None:
@@ -127,6 +133,19 @@ class World:
         self.controllers = ControllerRunner(
             self.connect, registrations(settings), clock=self.clock, random=Random(1)
         )
+
+        client = self.connect(
+            Identity("system:kube-scheduler", ("system:authenticated",)), "kube-scheduler/v1"
+        )
+        self.scheduler = Scheduler(client, self.controllers.informers, Random(2))
+
+    async def add_node(self, name: str, labels: dict[str, str] | None = None, **spec: Any) -> None:
+        room = {"cpu": "4", "memory": "8Gi", "pods": "110"}
+        meta = {"name": name, "labels": {"kubernetes.io/hostname": name, **(labels or {})}}
+        ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": self.clock.timestamp()}
+        await self.api.create(NODES, {"metadata": meta, "spec": spec})
+        status = {"capacity": room, "allocatable": room, "conditions": [ready]}
+        await self.api.patch(NODES, name, "", {"status": status}, subresource="status")
 
     def connect(self, identity: Identity, agent: str) -> Client:
         async def recorded(request: Request) -> Response:
@@ -215,15 +234,17 @@ async def a_world(settings: Settings) -> AsyncIterator[World]:
     )  # fmt: skip
     async with EmbeddedCluster(options, loop.clock()) as cluster:
         world = World(cluster, settings)
-        await world.api.create(NODES, {"metadata": {"name": "node-1"}})
+        await world.add_node("node-1")
         await ensure_policy(world.api)
         await world.controllers.start()
+        await world.scheduler.start()
         kubelet = asyncio.create_task(world.kubelet.run())
         try:
             yield world
         finally:
             kubelet.cancel()
             await asyncio.gather(kubelet, return_exceptions=True)
+            await world.scheduler.stop()
             await world.controllers.stop()
 
 

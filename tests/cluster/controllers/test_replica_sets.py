@@ -48,6 +48,7 @@ def test_pods_are_kept_at_the_wanted_number(play: Play, kind: str) -> None:
         await world.until(lambda: ready(world, resource, 2))
         await world.merge(resource, "rs", {"spec": {"replicas": 0}})
         await world.until(lambda: ready(world, resource, 0))
+        await asyncio.sleep(5)
         assert await world.quiet(600) == []
 
     play(story)

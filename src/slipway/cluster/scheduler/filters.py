@@ -1,0 +1,116 @@
+"""Why a pod cannot run on a node: one function a rule, each with upstream's words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slipway.cluster.client import selectors
+from slipway.cluster.scheduler.ledger import HostPort, NodeInfo, PodInfo
+
+UNSCHEDULABLE_TAINT = "node.kubernetes.io/unschedulable"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """`hopeless`: no pod's leaving would change it, so that preemption is not tried."""
+
+    reasons: tuple[str, ...]
+    hopeless: bool = False
+
+
+Filter = Callable[[PodInfo, NodeInfo], Refusal | None]
+
+
+def unschedulable(pod: PodInfo, node: NodeInfo) -> Refusal | None:
+    if not (node.node.get("spec") or {}).get("unschedulable"):
+        return None
+    taint = {"key": UNSCHEDULABLE_TAINT, "effect": "NoSchedule"}
+    if tolerated(taint, pod.spec.get("tolerations") or ()):
+        return None
+    return Refusal(("node(s) were unschedulable",), hopeless=True)
+
+
+def node_name(pod: PodInfo, node: NodeInfo) -> Refusal | None:
+    wanted = pod.spec.get("nodeName")
+    if not wanted or wanted == node.name:
+        return None
+    return Refusal(("node(s) didn't match the requested node name",), hopeless=True)
+
+
+def taints(pod: PodInfo, node: NodeInfo) -> Refusal | None:
+    for taint in node.taints:
+        if taint["effect"] in ("NoSchedule", "NoExecute"):
+            if taint["key"] == UNSCHEDULABLE_TAINT and (node.node.get("spec") or {}).get("unschedulable"):
+                continue  # told by its own rule
+            if not tolerated(taint, pod.spec.get("tolerations") or ()):
+                shown = f"{{{taint['key']}: {taint.get('value', '')}}}"
+                return Refusal((f"node(s) had untolerated taint {shown}",), hopeless=True)
+    return None
+
+
+def node_affinity(pod: PodInfo, node: NodeInfo) -> Refusal | None:
+    return (
+        None
+        if matches_node(pod, node)
+        else Refusal(("node(s) didn't match Pod's node affinity/selector",), hopeless=True)
+    )
+
+
+def host_ports(pod: PodInfo, node: NodeInfo) -> Refusal | None:
+    if pod.host_ports and any(_clash(pod.host_ports, other.host_ports) for other in node.pods.values()):
+        return Refusal(("node(s) didn't have free ports for the requested pod ports",))
+    return None
+
+
+def resources(pod: PodInfo, node: NodeInfo) -> Refusal | None:
+    allocatable = node.allocatable
+    reasons, hopeless = [], False
+    if len(node.pods) + 1 > allocatable.get("pods", 0):
+        reasons.append("Too many pods")
+    for name, amount in pod.requests.items():
+        if amount and amount > allocatable.get(name, 0) - node.requested.get(name, 0):
+            reasons.append(f"Insufficient {name}")
+            hopeless = hopeless or amount > allocatable.get(name, 0)
+    return Refusal(tuple(reasons), hopeless) if reasons else None
+
+
+# In upstream's order; the first refusal is the one that is told.
+FILTERS: tuple[Filter, ...] = (unschedulable, node_name, taints, node_affinity, host_ports, resources)
+
+
+def tolerated(taint: Mapping[str, Any], tolerations: Iterable[Mapping[str, Any]]) -> bool:
+    return any(tolerates(toleration, taint) for toleration in tolerations)
+
+
+def tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
+    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
+        return False
+    if toleration.get("key") and toleration["key"] != taint["key"]:
+        return False
+    operator = toleration.get("operator") or "Equal"
+    if operator == "Exists":
+        return True
+    return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
+
+
+def matches_node(pod: PodInfo, node: NodeInfo) -> bool:
+    """nodeSelector and required node affinity."""
+    if not selectors.matches_map(pod.spec.get("nodeSelector") or {}, node.labels):
+        return False
+    affinity = (pod.spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+    if required is None:
+        return True
+    return selectors.matches_terms(required.get("nodeSelectorTerms") or (), node.labels, node.name)
+
+
+def _clash(wanted: frozenset[HostPort], taken: frozenset[HostPort]) -> bool:
+    return any(
+        protocol == other_protocol
+        and port == other_port
+        and (address == other_address or "0.0.0.0" in (address, other_address))
+        for address, protocol, port in wanted
+        for other_address, other_protocol, other_port in taken
+    )
