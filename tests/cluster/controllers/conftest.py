@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -249,12 +250,14 @@ async def a_world(settings: Settings) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-def play() -> Callable[..., None]:
+def play(tmp_path: Path) -> Callable[..., None]:
     """`play(story)` runs `async def story(world)` in virtual time."""
 
     def play(story: Callable[[World], Coroutine[Any, Any, None]], settings: Settings | None = None) -> None:
         async def main() -> None:
-            async with a_world(settings or Settings(ca_bundle="CA")) as world:
+            async with a_world(
+                settings or Settings(ca_bundle="CA", volumes_root=tmp_path / "claims")
+            ) as world:
                 await story(world)
 
         run(main())

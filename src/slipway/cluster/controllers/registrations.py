@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from slipway.cluster.controllers.deployment import DeploymentController
 from slipway.cluster.controllers.endpoints import EndpointsController
@@ -19,6 +20,7 @@ from slipway.cluster.controllers.service_accounts import (
     token_controller,
 )
 from slipway.cluster.controllers.statefulset import StatefulSetController
+from slipway.cluster.controllers.volumes import volume_binder
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Settings:
 
     ca_bundle: str = ""
     mint_token: MintToken | None = None
+    volumes_root: Path | None = None  # where claims get their folders; None: no provisioner
 
 
 def registrations(settings: Settings) -> list[Registration]:
@@ -51,6 +54,14 @@ def registrations(settings: Settings) -> list[Registration]:
         Registration("serviceaccount-controller", "service-account-controller", ServiceAccountController),
         Registration("statefulset-controller", "statefulset-controller", StatefulSetController),
     ]
+    found.append(
+        Registration(
+            "persistentvolume-binder-controller",
+            "persistent-volume-binder",
+            volume_binder(settings.volumes_root),
+            "persistentvolume-controller",
+        )
+    )
     if settings.ca_bundle:
         found.append(
             Registration(

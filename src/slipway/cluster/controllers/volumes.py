@@ -7,8 +7,9 @@ as a hostPath volume; the class named `standard` is the default one and waits fo
 from __future__ import annotations
 
 import asyncio
-import shutil
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -32,9 +33,7 @@ from slipway.cluster.client.resources import (
     STORAGE_CLASSES,
 )
 from slipway.cluster.client.selectors import matches_terms
-from slipway.cluster.controllers.controller import Context, Controller
-from slipway.cluster.controllers.effects import Effects
-from slipway.cluster.controllers.volume_matching import (
+from slipway.cluster.client.storage import (
     BIND_COMPLETED,
     BOUND_BY_CONTROLLER,
     PROVISIONED_BY,
@@ -44,6 +43,8 @@ from slipway.cluster.controllers.volume_matching import (
     claim_reference,
     is_bound,
 )
+from slipway.cluster.controllers.controller import Context, Controller
+from slipway.cluster.controllers.effects import Effects
 from slipway.cluster.controllers.writes import Announce, Create, Delete, Update
 
 _RECLAIM = "reclaim"  # namespace part of keys that mean a volume
@@ -241,12 +242,11 @@ class VolumeBinder(Controller):
         wanted = claim["spec"]
         size = ((wanted.get("resources") or {}).get("requests") or {}).get("storage", "0")
         parse_quantity(size)
-        await asyncio.to_thread(partial(folder.mkdir, parents=True, exist_ok=True, mode=0o777))
+        _make_folder(folder)
         volume: Object = {
             "metadata": {
                 "name": name,
                 "annotations": {PROVISIONED_BY: PROVISIONER},
-                # Others must not see a volume without knowing whose it is.
             },
             "spec": {
                 "accessModes": wanted.get("accessModes") or ["ReadWriteOnce"],
@@ -286,8 +286,28 @@ class VolumeBinder(Controller):
             return
         folder = Path((volume["spec"].get("hostPath") or {}).get("path") or "")
         if self._root is not None and self._root in folder.parents:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            for _ in _remove_folder(folder):
+                await asyncio.sleep(0)  # others have their turn while much is deleted
         await effects.do(Delete(PERSISTENT_VOLUMES, volume))
+
+
+def _make_folder(folder: Path) -> None:
+    """In the loop's own thread: it takes microseconds, and virtual time would run on beside another thread."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _remove_folder(folder: Path) -> Iterator[None]:
+    """Delete a folder in small steps; what cannot be deleted is left."""
+    for parent, folders, files in os.walk(folder, topdown=False):
+        for name in files:
+            Path(parent, name).unlink(missing_ok=True)
+        for name in folders:
+            with suppress(OSError):
+                entry = Path(parent, name)
+                entry.unlink() if entry.is_symlink() else entry.rmdir()
+        yield
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def volume_binder(root: Path | None) -> Callable[[Context], Controller]:

@@ -22,6 +22,7 @@ from slipway.cluster.access.impersonation import Impersonation
 from slipway.cluster.access.reviews import Reviews
 from slipway.cluster.access.service_accounts import TokenSigner
 from slipway.cluster.access.service_addresses import ServiceAddresses
+from slipway.cluster.client.storage import default_class
 from slipway.cluster.clock import Clock
 from slipway.cluster.controllers.roles import policy
 from slipway.cluster.environment.options import ClusterOptions
@@ -105,7 +106,7 @@ class ControlPlane:
 
     async def bootstrap(self) -> None:
         """Create what every cluster has from the start, where it is missing."""
-        await bootstrap(self.registry, policy())
+        await bootstrap(self.registry, [*policy(), default_class()])
         self.ready = True
 
     def close(self) -> None:

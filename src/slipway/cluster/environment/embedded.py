@@ -105,9 +105,20 @@ class EmbeddedCluster:
                 self._plane.api.handle, self.options.host, self.options.port, self._tls_context()
             )
             await ensure_kubernetes_service(self._plane.registry, self.options, self._listener.port)
+        shared = None
         if self.options.controllers:
-            runner = parts.controllers(self.options, self._connect, self.clock, self._plane.signer, self.ca)
+            runner = parts.controllers(
+                self.options,
+                self._connect,
+                self.clock,
+                self._plane.signer,
+                self.ca,
+                self.data_folder() / "claims",
+            )
             await self._begin(runner)
+            shared = runner.informers
+        if self.options.scheduler:
+            await self._begin(parts.SchedulerPart(self.options, self._connect, shared))
         agents = parts.node_agents(
             self.options, self._connect, self.clock, self.data_folder() / "nodes", self.images
         )

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from slipway.cluster.access.service_accounts import TokenSigner
 from slipway.cluster.client.client import Client
+from slipway.cluster.client.informer import InformerFactory
 from slipway.cluster.clock import Clock
 from slipway.cluster.controllers.registrations import Settings, registrations
 from slipway.cluster.controllers.runner import ControllerRunner
@@ -18,8 +19,11 @@ from slipway.cluster.nodes.agent import NodeAgent
 from slipway.cluster.nodes.images import ImageTable
 from slipway.cluster.nodes.processes import ProcessRuntime
 from slipway.cluster.nodes.runtime import Runtime
+from slipway.cluster.scheduler.scheduler import Scheduler
 
 Connect = Callable[[Identity, str], Client]
+
+_SCHEDULER = Identity("system:kube-scheduler", ("system:authenticated",))
 
 
 class Part(Protocol):
@@ -28,13 +32,20 @@ class Part(Protocol):
 
 
 def controllers(
-    options: ClusterOptions, connect: Connect, clock: Clock, signer: TokenSigner, ca: bytes | None
+    options: ClusterOptions,
+    connect: Connect,
+    clock: Clock,
+    signer: TokenSigner,
+    ca: bytes | None,
+    volumes: Path,
 ) -> ControllerRunner:
+    """`volumes` is where the provisioner makes folders for claims, when there are any."""
+
     async def mint(namespace: str, account: str, account_uid: str, secret: str, secret_uid: str) -> str:
         metadata = {"namespace": namespace, "name": account, "uid": account_uid}
         return signer.issue_legacy({"metadata": metadata}, secret)
 
-    settings = Settings(ca_bundle=(ca or b"").decode(), mint_token=mint)
+    settings = Settings(ca_bundle=(ca or b"").decode(), mint_token=mint, volumes_root=volumes)
     return ControllerRunner(
         connect,
         registrations(settings),
@@ -64,3 +75,24 @@ def node_agents(
             )
         )
     return agents
+
+
+class SchedulerPart:
+    """The scheduler; with informers of its own when there are no controllers to share theirs."""
+
+    def __init__(self, options: ClusterOptions, connect: Connect, shared: InformerFactory | None) -> None:
+        client = connect(_SCHEDULER, "kube-scheduler/v1.37.0 (linux/amd64) kubernetes/slipway/scheduler")
+        self._own = InformerFactory(client) if shared is None else None
+        self.scheduler = Scheduler(
+            client, shared or self._own or InformerFactory(client), Random(options.seed)
+        )
+
+    async def start(self) -> None:
+        await self.scheduler.start()
+        if self._own is not None:
+            self._own.start()
+
+    async def stop(self) -> None:
+        await self.scheduler.stop()
+        if self._own is not None:
+            await self._own.stop()

@@ -40,9 +40,10 @@ from slipway.cluster.client.resources import (
     ApiResource,
 )
 from slipway.cluster.client.selectors import matches
+from slipway.cluster.client.storage import SELECTED_NODE, is_bound
 from slipway.cluster.scheduler.decision import Decision, Question, decide
 from slipway.cluster.scheduler.ledger import Ledger, PodInfo
-from slipway.cluster.scheduler.volumes import SELECTED_NODE, VolumeView, claim_names, is_bound
+from slipway.cluster.scheduler.volumes import VolumeView, claim_names
 from slipway.cluster.status import StatusError
 
 logger = logging.getLogger(__name__)

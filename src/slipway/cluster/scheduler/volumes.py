@@ -6,13 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from slipway.cluster.client import selectors
-from slipway.cluster.client.objects import Object, annotations_of, is_deleting, labels_of, metadata, name_of
-from slipway.cluster.client.quantities import parse_quantity
+from slipway.cluster.client.objects import Object, is_deleting, name_of
+from slipway.cluster.client.storage import is_bound, serves
 from slipway.cluster.scheduler.filters import Refusal
 from slipway.cluster.scheduler.ledger import NodeInfo, PodInfo
 
-SELECTED_NODE = "volume.kubernetes.io/selected-node"
-BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
 NO_PROVISIONER = "kubernetes.io/no-provisioner"
 
 
@@ -27,40 +25,11 @@ def claim_names(pod: PodInfo) -> list[str]:
     return names
 
 
-def is_bound(claim: Object) -> bool:
-    return bool(claim["spec"].get("volumeName")) and BIND_COMPLETED in annotations_of(claim)
-
-
 def volume_allows(volume: Object, node: NodeInfo) -> bool:
     required = (volume["spec"].get("nodeAffinity") or {}).get("required")
     if not required:
         return True
     return selectors.matches_terms(required.get("nodeSelectorTerms") or (), node.labels, node.name)
-
-
-def fits_claim(volume: Object, claim: Object) -> bool:
-    """Whether a free volume can serve a claim: class, modes, size, selector."""
-    spec, wanted = volume["spec"], claim["spec"]
-    reference = spec.get("claimRef")
-    if reference and (reference.get("namespace"), reference.get("name")) != (
-        metadata(claim)["namespace"],
-        name_of(claim),
-    ):
-        return False
-    if reference and reference.get("uid") not in (None, "", metadata(claim).get("uid")):
-        return False
-    if is_deleting(volume) or (volume.get("status") or {}).get("phase") in ("Released", "Failed"):
-        return False
-    if (spec.get("storageClassName") or "") != (wanted.get("storageClassName") or ""):
-        return False
-    if (spec.get("volumeMode") or "Filesystem") != (wanted.get("volumeMode") or "Filesystem"):
-        return False
-    if not set(wanted.get("accessModes") or ()) <= set(spec.get("accessModes") or ()):
-        return False
-    if wanted.get("selector") is not None and not selectors.matches(wanted["selector"], labels_of(volume)):
-        return False
-    size = ((wanted.get("resources") or {}).get("requests") or {}).get("storage", "0")
-    return parse_quantity((spec.get("capacity") or {}).get("storage", "0")) >= parse_quantity(size)
 
 
 @dataclass(slots=True)
@@ -127,4 +96,4 @@ class VolumeView:
         )
 
     def _free(self, claim: Object) -> Iterable[Object]:
-        return (volume for volume in self.volumes.values() if fits_claim(volume, claim))
+        return (volume for volume in self.volumes.values() if serves(claim, volume))

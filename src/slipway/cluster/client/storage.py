@@ -1,4 +1,4 @@
-"""Which volume serves a claim best. Pure."""
+"""What claims and volumes say about each other: bound or not, and which volume serves a claim best. Pure."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def best_volume(claim: Object, volumes: Iterable[Object]) -> Object | None:
     """A volume reserved for the claim, else the smallest free one that is large enough."""
     fitting = []
     for volume in volumes:
-        if not _serves(claim, volume):
+        if not serves(claim, volume):
             continue
         if volume["spec"].get("claimRef"):
             return volume
@@ -69,7 +69,8 @@ def best_volume(claim: Object, volumes: Iterable[Object]) -> Object | None:
     return min(fitting, key=lambda item: item[:2])[2] if fitting else None
 
 
-def _serves(claim: Object, volume: Object) -> bool:
+def serves(claim: Object, volume: Object) -> bool:
+    """Whether the volume is free for this claim (or reserved for it) and has what it asks for."""
     spec, wanted = volume["spec"], claim["spec"]
     reference = spec.get("claimRef")
     if reference:
