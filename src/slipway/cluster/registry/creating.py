@@ -44,16 +44,14 @@ async def create_decoded(
     definition.default(obj)
     _prepare_metadata(registry, call, definition, obj)
     if not applied:
-        ownership.record_update(definition, call, obj, None, registry.clock)
+        ownership.record_update(registry.definitions, definition, call, obj, None, registry.clock)
     admitted = await registry.admission.mutate(call, copy.deepcopy(obj), None)
     assert admitted is not None
     if admitted != obj:
-        before = obj
         obj = admitted
         definition.default(obj)
         if not applied:
-            ownership.record_update(definition, call, obj, None, registry.clock)
-        del before
+            ownership.record_update(registry.definitions, definition, call, obj, None, registry.clock)
     definition.strategy.prepare_create(registry, call, obj)
     drop_empty(obj["metadata"])
     _validate(registry, call, definition, obj)

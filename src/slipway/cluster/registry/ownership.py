@@ -8,14 +8,83 @@ from __future__ import annotations
 from typing import Any
 
 from slipway.cluster.clock import Clock
+from slipway.cluster.patching.apply import FieldManager, MissingVersion
+from slipway.cluster.patching.reset_fields import reset_filter
 from slipway.cluster.registry.call import Call
-from slipway.cluster.registry.definition import Definition
+from slipway.cluster.registry.definition import Definition, Definitions
+from slipway.cluster.schema.shape import Shape
+from slipway.cluster.schema.zero_values import blank_object
 
 Object = dict[str, Any]
 
 
-def record_update(definition: Definition, call: Call, obj: Object, old: Object | None, clock: Clock) -> None:
-    """Note in `obj` that the caller's manager set what differs from `old`."""
+class ServedVersions:
+    """The versions of one kind, for managers that wrote in another than this request's (apply.Versions)."""
+
+    def __init__(self, definitions: Definitions, definition: Definition) -> None:
+        self._definitions = definitions
+        self._definition = definition
+
+    def _in(self, api_version: str) -> Definition:
+        group, _, version = api_version.rpartition("/")
+        resource = self._definitions.catalogue.find(group, version, self._definition.resource.plural)
+        if resource is None or group != self._definition.resource.group:
+            raise MissingVersion(api_version)
+        return self._definitions.of(resource)
+
+    def shape(self, api_version: str) -> Shape:
+        return self._in(api_version).shape()
+
+    def convert(self, obj: Object, api_version: str) -> Object:
+        return self._in(api_version).from_storage(self._definition.to_storage(obj))
+
+
+def field_manager(definitions: Definitions, definition: Definition, subresource: str) -> FieldManager:
+    resource = definition.resource
+    return FieldManager(
+        resource.group,
+        resource.version,
+        resource.kind,
+        definition.shape(),
+        subresource,
+        reset_filter(
+            resource.qualified, subresource, has_status=definition.has_status, custom=resource.custom
+        ),
+        {} if resource.custom else blank_object(resource.group, resource.version, resource.kind),
+        ServedVersions(definitions, definition),
+    )
+
+
+def record_update(
+    definitions: Definitions,
+    definition: Definition,
+    call: Call,
+    obj: Object,
+    old: Object | None,
+    clock: Clock,
+) -> None:
+    """Note in `obj` that the caller's manager set what differs from `old` (None: it is created)."""
+    subresource = str(call.audit.get("owner_subresource") or call.subresource)
+    manager = field_manager(definitions, definition, subresource)
+    noted = manager.update(old, obj, call.manager, clock.timestamp())
+    metadata = noted["metadata"]
+    if "managedFields" in metadata:
+        obj["metadata"]["managedFields"] = metadata["managedFields"]
+    else:
+        obj["metadata"].pop("managedFields", None)
+
+
+def apply(
+    definitions: Definitions,
+    definition: Definition,
+    call: Call,
+    config: Object,
+    live: Object | None,
+    clock: Clock,
+) -> Object:
+    """The object after the configuration was applied on behalf of the caller's manager."""
+    manager = field_manager(definitions, definition, call.subresource)
+    return manager.apply(live, config, call.manager, bool(call.options.force), clock.timestamp())
 
 
 def without_stamps(obj: Object) -> Object:

@@ -6,7 +6,9 @@ import copy
 from collections.abc import Callable
 from typing import Any, Literal
 
+from slipway.cluster.registry import ownership
 from slipway.cluster.registry.call import Call
+from slipway.cluster.registry.creating import create_decoded
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.registry.object_metadata import check_place, check_type
 from slipway.cluster.registry.reading import missing
@@ -40,6 +42,33 @@ async def patch(registry: Registry, call: Call, change: Change) -> Written:
         except Conflict:
             if named_revision:
                 break
+    raise conflict(call.resource.plural, call.resource.group, call.name, OBJECT_MODIFIED)
+
+
+async def apply(registry: Registry, call: Call, config: Object) -> Written:
+    """Server-side apply: merge a configuration into the object, or create it (`Written.created`)."""
+    definition = registry.definitions.of(call.resource)
+    resource = call.resource
+    check_place(config, resource.namespaced, call.namespace, call.name)
+    key = definition.key(call.namespace, call.name)
+    for _ in range(ATTEMPTS):
+        record = registry.store.get(definition.bucket, key)
+        live = None if record is None else registry.served(definition, record)
+        if live is None and (call.subresource or config["metadata"].get("resourceVersion")):
+            raise missing(call)
+        obj = copy.deepcopy(
+            ownership.apply(
+                registry.definitions, definition, call, copy.deepcopy(config), live, registry.clock
+            )
+        )
+        call.warnings += definition.decode(obj, call.options.field_validation)
+        if record is None:
+            call.verb = "create"
+            return await create_decoded(registry, call, definition, obj, applied=True)
+        try:
+            return await replace(registry, call, definition, record, obj, applied=True)
+        except Conflict:
+            continue
     raise conflict(call.resource.plural, call.resource.group, call.name, OBJECT_MODIFIED)
 
 

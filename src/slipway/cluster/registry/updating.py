@@ -117,7 +117,7 @@ def _prepare(
         aspects.keep_parts(definition, obj, old)
         definition.strategy.prepare_update(registry, call, obj, old)
     if not applied:
-        ownership.record_update(definition, call, obj, old, registry.clock)
+        ownership.record_update(registry.definitions, definition, call, obj, old, registry.clock)
     drop_empty(obj["metadata"])
     return obj
 

@@ -24,7 +24,7 @@ from slipway.cluster.registry.registry import Registry, Written
 from slipway.cluster.registry.updating import update
 from slipway.cluster.schema.resource import Resource
 from slipway.cluster.server import api_encoding
-from slipway.cluster.server.api_bodies import object_body, patch_change
+from slipway.cluster.server.api_bodies import apply_body, object_body, patch_change
 from slipway.cluster.server.api_options import check_write_options, merge_delete_options, parse_options
 from slipway.cluster.server.api_paths import Target, parse_path
 from slipway.cluster.status import StatusError, method_not_allowed, resource_not_found
@@ -235,8 +235,11 @@ class ApiServer:
             raise method_not_allowed()
         media = request.headers.get("content-type", "").partition(";")[0].strip()
         apply = media == "application/apply-patch+yaml"
-        change = patch_change(request, definition, media)
         check_write_options(call.options, call.verb, apply=apply)
+        if apply:
+            config = apply_body(request)
+            return self._written(definition, await patching_objects.apply(self.registry, call, config))
+        change = patch_change(request, definition, media)
         written = await patching_objects.patch(self.registry, call, change)
         return self._written(definition, written)
 

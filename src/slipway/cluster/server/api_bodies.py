@@ -101,6 +101,17 @@ def patch_change(request: Request, definition: Definition, media: str) -> Callab
     )
 
 
+def apply_body(request: Request) -> Object:
+    """The configuration of a server-side apply: YAML, of which JSON is a part."""
+    try:
+        value = orjson.loads(request.body)
+    except orjson.JSONDecodeError:
+        value = _yaml(request.body)
+    if not isinstance(value, dict):
+        raise bad_request("error decoding YAML: the configuration is not an object")
+    return value
+
+
 def _patch_json(body: bytes) -> Any:
     try:
         return orjson.loads(body)
