@@ -1,7 +1,7 @@
 """Validation of an `openAPIV3Schema`: it must be structural, complete, and use the Kubernetes extensions rightly.
 
-Three passes, as upstream: the rules of structural schemas (`crd_structure`), defaults (`crd_schema_defaults`)
-and, whatever those found, the rules of each keyword, here.
+As upstream: the rules of structural schemas (`crd_structure`), defaults (`crd_schema_defaults`), whatever those
+found the rules of each keyword, here, and if all is well the CEL expressions (`crd_rules`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from slipway.cluster.schema.crd_rules import expression_errors, form_errors
 from slipway.cluster.schema.crd_schema_defaults import default_errors
 from slipway.cluster.schema.crd_structure import structure_errors
 from slipway.cluster.status import FieldError
@@ -68,8 +69,11 @@ def schema_errors(schema: Schema, path: str, context: SchemaContext) -> list[Fie
     errors = list(_root_errors(schema, path, context))
     structure = structure_errors(schema, path)
     errors += structure or default_errors(schema, path)
-    errors += _keyword_errors(schema, path, _Place(root=True))
-    return errors
+    ready = len(errors) == 0
+    keywords = list(_keyword_errors(schema, path, _Place(root=True)))
+    if ready and not keywords:
+        errors += expression_errors(schema, path, context.unchanged)
+    return errors + keywords
 
 
 def _root_errors(schema: Schema, path: str, context: SchemaContext) -> Iterator[FieldError]:
@@ -127,6 +131,7 @@ def _keyword_errors(schema: Any, path: str, place: _Place) -> Iterator[FieldErro
         yield _invalid(field, False, "must be true or undefined")
     yield from _map_type_errors(schema, path)
     yield from _list_type_errors(schema, path)
+    yield from form_errors(schema, path)
 
 
 def _standard_errors(schema: Schema, path: str, place: _Place) -> Iterator[FieldError]:

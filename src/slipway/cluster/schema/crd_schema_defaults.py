@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from slipway.cluster.schema.structural import coerce, prune, shape_of_schema
 from slipway.cluster.schema.structural_embedded import MalformedMetadata, embedded_errors
+from slipway.cluster.schema.structural_rules import rule_errors
 from slipway.cluster.schema.structural_values import value_errors
 from slipway.cluster.status import FieldError
 
@@ -34,5 +36,16 @@ def _default_errors(schema: dict[str, Any], default: Any, path: str) -> Iterator
         except MalformedMetadata as error:
             yield FieldError("FieldValueInvalid", path, default, str(error))
             return
-    embedded = list(embedded_errors(default, shape, path))
-    yield from embedded or value_errors(default, shape, path)
+    errors = list(embedded_errors(default, shape, path)) or value_errors(default, shape, path)
+    yield from errors
+    if not errors:
+        # Both as a value that was there before and as one that is new.
+        found = rule_errors(default, shape, default, root=shape.embedded)
+        found = found or rule_errors(default, shape, None, root=shape.embedded)
+        yield from (replace(error, field=_below(path, error.field)) for error in found)
+
+
+def _below(path: str, field: str) -> str:
+    if field == "<nil>":
+        return path
+    return path + field if field.startswith("[") else f"{path}.{field}"

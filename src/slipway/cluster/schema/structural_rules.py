@@ -87,13 +87,18 @@ class _BudgetSpent(Exception):
 
 
 def rule_errors(
-    obj: Any, shape: Shape, old: Any = None, errors_so_far: list[FieldError] | None = None
+    obj: Any,
+    shape: Shape,
+    old: Any = None,
+    errors_so_far: list[FieldError] | None = None,
+    *,
+    root: bool = True,
 ) -> list[FieldError]:
-    """What the rules of a resource's schema say of `obj`, on update of `old` if that is given.
+    """What the rules of a schema say of `obj`, on update of `old` if that is given; `root`: of a resource.
 
     Nothing runs if `errors_so_far` has one that a rule could trip over; then one error says so.
     """
-    node = rule_tree(shape)
+    node = rule_tree(shape, root)
     if node is None:
         return []
     if any(error.reason in _BLOCKING for error in errors_so_far or ()):
