@@ -1,4 +1,4 @@
-"""What a real API server answered to invalid CustomResourceDefinitions."""
+"""What a real 1.37 API server answered to invalid CustomResourceDefinitions."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ import pytest
 from slipway.cluster.schema.crd import set_defaults, status_on_create
 from slipway.cluster.schema.crd_validation import crd_errors
 
-RECORDED = json.loads((Path(__file__).parent / "recorded" / "invalid_crds.json").read_text())
+RECORDINGS = Path(__file__).parents[2] / "conformance" / "recordings" / "1.37"
+SCENARIOS = json.loads((RECORDINGS / "crd_invalid.json").read_text())
 
 
-@pytest.mark.parametrize("case", RECORDED["cases"], ids=lambda case: case["name"])
-def test_an_invalid_crd_is_answered_as_the_real_server_answers_it(case: dict[str, Any]) -> None:
-    crd = copy.deepcopy(case["crd"])
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario["name"])
+def test_an_invalid_crd_is_answered_as_the_real_server_answers_it(scenario: dict[str, Any]) -> None:
+    (step,) = scenario["steps"]
+    crd = copy.deepcopy(step["body"])
     set_defaults(crd)
     crd["status"] = status_on_create(crd)
 
-    assert _sorted([error.cause() for error in crd_errors(crd)]) == _sorted(case["causes"])
+    causes = [error.cause() for error in crd_errors(crd)]
+    assert _sorted(causes) == _sorted(step["answer"]["body"]["details"]["causes"])
 
 
 def _sorted(causes: list[dict[str, str]]) -> list[dict[str, str]]:

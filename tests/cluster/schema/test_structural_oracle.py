@@ -1,4 +1,4 @@
-"""What a real API server answered to custom resources of one CRD with every validation keyword."""
+"""What a real 1.37 API server answered to custom resources of one CRD with every validation keyword."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ import pytest
 
 from slipway.cluster.schema.structural import apply_defaults, drop_nulls, prune, shape_of_schema, validate
 
-RECORDED = json.loads((Path(__file__).parent / "recorded" / "custom_resources.json").read_text())
-SHAPE = shape_of_schema(RECORDED["schema"])
+RECORDINGS = Path(__file__).parents[2] / "conformance" / "recordings" / "1.37"
+SCENARIOS = json.loads((RECORDINGS / "cr_validation.json").read_text())
+CRD = SCENARIOS[0]["steps"][0]["body"]
+SHAPE = shape_of_schema(CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+CASES = [scenario["steps"][0] for scenario in SCENARIOS if "/case-" in scenario["name"]]
 
 
-@pytest.mark.parametrize("case", RECORDED["cases"], ids=lambda case: json.dumps(case["spec"])[:60])
-def test_a_custom_resource_is_answered_as_the_real_server_answers_it(case: dict[str, Any]) -> None:
-    obj = {"apiVersion": "o.example.com/v1", "kind": "Valid", "metadata": {"name": "c"}}
-    obj["spec"] = copy.deepcopy(case["spec"])
+@pytest.mark.parametrize("step", CASES, ids=lambda step: json.dumps(step["body"]["spec"])[:60])
+def test_a_custom_resource_is_answered_as_the_real_server_answers_it(step: dict[str, Any]) -> None:
+    obj = copy.deepcopy(step["body"])
     prune(obj, SHAPE)
     drop_nulls(obj, SHAPE)
     apply_defaults(obj, SHAPE)
     errors = validate(obj, SHAPE)
 
-    if "stored" in case:
+    answer = step["answer"]["body"]
+    if step["answer"]["status"] == 201:
         assert errors == []
-        assert obj["spec"] == case["stored"]
+        assert obj["spec"] == answer["spec"]
     else:
-        assert _sorted([error.cause() for error in errors]) == _sorted(case["causes"])
+        assert _sorted([error.cause() for error in errors]) == _sorted(answer["details"]["causes"])
 
 
 def _sorted(causes: list[dict[str, str]]) -> list[dict[str, str]]:
