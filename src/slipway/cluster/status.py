@@ -54,7 +54,8 @@ def go_value(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One invalid field. `shown` replaces the printed value where Go prints it in a way of its own."""
+    """One invalid field. `shown` replaces the printed value where Go prints it in a way of its own; an empty
+    text leaves the value out."""
 
     reason: FieldReason
     field: str
@@ -66,7 +67,7 @@ class FieldError:
     def body(self) -> str:
         """The message without the field's path (a cause's `message`)."""
         text = _REASON_TEXT[self.reason]
-        if self.reason not in _WITHOUT_VALUE:
+        if self.reason not in _WITHOUT_VALUE and self.shown != "":
             text += f": {go_value(self.value) if self.shown is None else self.shown}"
         return f"{text}: {self.detail}" if self.detail else text
 

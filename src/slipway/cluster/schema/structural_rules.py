@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -177,6 +177,9 @@ def _compile(rule: Rule, kind: Kind) -> None:
     except cel.CompileError as error:
         rule.problem = f"compilation failed: {error}"
         return
+    except cel.InstantiationError as error:
+        rule.problem = str(error)
+        return
     text = rule.source.get("messageExpression")
     if text:
         try:
@@ -188,6 +191,8 @@ def _compile(rule: Rule, kind: Kind) -> None:
                 )
         except cel.CompileError as error:
             rule.message_problem = f"messageExpression compilation failed: {error}"
+        except cel.InstantiationError as error:
+            rule.message_problem = str(error).replace("program", "messageExpression", 1)
 
 
 _PATH_PART = re.compile(r"\.([^.\[\]']+)|\['((?:[^'\\]|\\.)*)'\]")
@@ -349,11 +354,10 @@ class _Run:
         if reason in ("FieldValueForbidden", "FieldValueRequired"):
             return FieldError(reason, field_path, "", detail)
         whole = node.type_shown in ("object", "array")
+        shown = "" if whole else None  # objects and lists are not printed
         if reason == "FieldValueDuplicate":
-            return FieldError("FieldValueDuplicate", field_path, value)
-        error = FieldError("FieldValueInvalid", field_path, value, detail)
-        # Objects and lists are not printed: the message stands where the value would.
-        return replace(error, value="", detail="", shown=detail) if whole else error
+            return FieldError("FieldValueDuplicate", field_path, value, shown=shown)
+        return FieldError("FieldValueInvalid", field_path, value, detail, shown)
 
     def message(self, rule: Rule, bindings: dict[str, Any]) -> str:
         if rule.message_program is not None:

@@ -5,7 +5,20 @@ A text becomes tokens (`lexer`), a tree (`parser`, `syntax`), a tree whose every
 which functions there are; `cost` guesses the worst case of an expression before it ever runs.
 """
 
-from slipway.cluster.schema.cel.problems import CompileError, CostExceeded, EvaluationError
+from slipway.cluster.schema.cel.problems import (
+    CompileError,
+    CostExceeded,
+    EvaluationError,
+    InstantiationError,
+)
 from slipway.cluster.schema.cel.program import PER_CALL_LIMIT, Program, compile
 
-__all__ = ["PER_CALL_LIMIT", "CompileError", "CostExceeded", "EvaluationError", "Program", "compile"]
+__all__ = [
+    "PER_CALL_LIMIT",
+    "CompileError",
+    "CostExceeded",
+    "EvaluationError",
+    "InstantiationError",
+    "Program",
+    "compile",
+]

@@ -153,11 +153,3 @@ def _equivalent(a: list[Any], b: list[Any]) -> bool:
 @overload("::sets.intersects(list(A), list(A)) bool", cost=_product)
 def _intersects(a: list[Any], b: list[Any]) -> bool:
     return any(equal(one, other) for one in a for other in b)
-
-
-@overload("dyn.includes(dyn) bool", cost=lambda items, _: len(items) if isinstance(items, list) else 1)
-def _includes(value: Any, wanted: Any) -> bool:
-    """Of a list: it holds the value; of anything else: it is equal."""
-    if isinstance(value, list):
-        return any(equal(item, wanted) for item in value)
-    return equal(value, wanted)

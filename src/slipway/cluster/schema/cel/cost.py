@@ -12,7 +12,10 @@ from slipway.cluster.schema.cel.kinds import Kind
 from slipway.cluster.schema.cel.syntax import Node
 
 UNBOUNDED = 2**64 - 1
-_SCALARS = frozenset({"bool", "int", "uint", "double", "null", "timestamp", "duration", "type"})
+_SCALARS = frozenset(
+    {"bool", "int", "uint", "double", "null", "timestamp", "duration", "type", "optional_type"}
+)
+_OVER_ELEMENTS = frozenset({"isSorted", "sum", "max", "min", "indexOf", "lastIndexOf", "join"})
 _COMPARISONS = frozenset({"_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_"})
 # What one round of a macro costs besides its body, by how cel-go expands it.
 _ROUND = {"all": 3, "exists": 4, "existsOne": 2, "map": 12, "filter": 13, "transformList": 12}
@@ -53,7 +56,7 @@ class _Estimator:
         kind = self.kind(node)
         if kind.limit is not None:
             return kind.limit
-        return 1 if kind.name in _SCALARS else UNBOUNDED
+        return 1 if kind.name in _SCALARS or ("." in kind.name and kind.fields is None) else UNBOUNDED
 
     def cost(self, node: Node) -> int:
         found: int = getattr(self, f"cost_{type(node).__name__.lower()}")(node)
@@ -108,17 +111,21 @@ class _Estimator:
             return total + -(-(sizes[0] + 1) // 10) * -(-sizes[1] // 4)
         if node.function == "contains" and len(sizes) == 2:
             return total + -(-sizes[0] // 10) * -(-sizes[1] // 10)
+        if node.function in _OVER_ELEMENTS and target and self.kind(target[0]).name == "list":
+            return total + self.over_elements(self.kind(target[0]).params[0], sizes[0])
         extra = 1
         for overload in self.checked.overloads.get(node, ()):
             if overload.cost is not None:
                 extra = max(extra, int(overload.cost(*map(_Sized, sizes))))
-        if (
-            self.kind(node).limit is None
-            and node.target is not None
-            and self.kind(node) == self.kind(node.target)
-        ):
+        if target and self.kind(node).limit is None and self.kind(node) == self.kind(target[0]):
             self.sizes[node] = sizes[0]  # trim, lowerAscii, sort, …: no longer than what they are called on
         return total + extra
+
+    def over_elements(self, item: Kind, count: int) -> int:
+        """Looking at every element of a list, texts character by character."""
+        if item.name not in ("string", "bytes"):
+            return count
+        return count * max((UNBOUNDED if item.limit is None else item.limit) // 10, 1)
 
     def cost_macro(self, node: syntax.Macro) -> int:
         total = self.cost(node.range) + 1

@@ -60,19 +60,27 @@ class Token:
     value: Any = None
 
 
-def tokens_of(source: str) -> list[Token]:
-    """All tokens and an `end`; raises CompileError."""
+def tokens_of(source: str) -> tuple[list[Token], list[Issue]]:
+    """All tokens and an `end`, and what could not be read as one."""
     found: list[Token] = []
+    issues: list[Issue] = []
     at = 0
     while at < len(source):
         match = _TOKEN.match(source, at)
         if match is None:
-            raise CompileError(
-                source, [Issue(at, f"Syntax error: token recognition error at: '{source[at]}'")]
-            )
+            # The lexer had begun a longer symbol (==, &&, ||) and saw one character too many.
+            wrong = source[at : at + 2] if source[at] in "=&|" else source[at]
+            issues.append(Issue(at, f"Syntax error: token recognition error at: '{wrong}'"))
+            at += len(wrong)
+            continue
         kind = match.lastgroup or ""
         if kind == "string":
-            token = _string(source, at, match[0])
+            end = _end_of_string(source, at, match[0])
+            if end < 0:
+                issues.append(Issue(at, f"Syntax error: token recognition error at: '{source[at:-end]}'"))
+                at = -end
+                continue
+            token = _string(source, at, match[0], end)
         elif kind == "space":
             at = match.end()
             continue
@@ -81,7 +89,7 @@ def tokens_of(source: str) -> list[Token]:
         found.append(token)
         at += len(token.text)
     found.append(Token("end", "<EOF>", len(source)))
-    return found
+    return found, issues
 
 
 def _simple(source: str, kind: str, text: str, at: int) -> Token:
@@ -103,16 +111,28 @@ def _simple(source: str, kind: str, text: str, at: int) -> Token:
     return Token(text, text, at)
 
 
-def _string(source: str, at: int, opening: str) -> Token:
+def _end_of_string(source: str, at: int, opening: str) -> int:
+    """Where the closing quote begins; where the attempt to read on ended, negated, if there is none."""
+    prefix = opening.rstrip("'\"").lower()
+    quote = opening[len(prefix) :]
+    end = at + len(opening)
+    while not source.startswith(quote, end):
+        if end >= len(source) or (len(quote) == 1 and source[end] in "\r\n"):
+            return -min(end + 1, len(source))
+        if source[end] == "\\" and "r" not in prefix:
+            escape = _ESCAPE.match(source, end)
+            if escape is None or escape[7] is not None:
+                return -min(end + 2, len(source))
+            end = escape.end()
+        else:
+            end += 1
+    return end
+
+
+def _string(source: str, at: int, opening: str, end: int) -> Token:
     prefix = opening.rstrip("'\"").lower()
     quote = opening[len(prefix) :]
     start = at + len(opening)
-    end = start
-    while not source.startswith(quote, end):
-        if end >= len(source) or (len(quote) == 1 and source[end] in "\r\n"):
-            text = source[at : end + 1]
-            raise CompileError(source, [Issue(at, f"Syntax error: token recognition error at: '{text}'")])
-        end += 2 if source[end] == "\\" and "r" not in prefix else 1
     text = source[at : end + len(quote)]
     body = source[start:end].replace("\r\n", "\n").replace("\r", "\n")
     is_bytes = "b" in prefix

@@ -141,7 +141,10 @@ def _is_global_unicast(value: IP) -> bool:
 
 @overload("cidr(string) net.CIDR", cost=_traverse)
 def _cidr(text: str) -> CIDR:
-    return CIDR(_parse_cidr(text))
+    try:
+        return CIDR(_parse_cidr(text))
+    except EvaluationError as error:  # upstream says it twice
+        raise EvaluationError(f"network address parse error during conversion from string: {error}") from None
 
 
 @overload("isCIDR(string) bool", cost=_traverse)

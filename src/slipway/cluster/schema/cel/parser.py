@@ -13,11 +13,13 @@ from slipway.cluster.schema.cel.values import MAX_INT
 _MOST_NESTING = 250
 _RELATIONS = ("==", "!=", "<", "<=", ">", ">=", "in")
 _PRIMARY = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}"
+_STARTS = frozenset(
+    ["[", "{", "(", ".", "-", "!", "true", "false", "null", "float", "int", "uint", "string", "bytes", "name"]
+)
 # Macro, number of arguments, and how many of them are variables.
 _MACROS: dict[tuple[str, int], tuple[syntax.MacroName, int]] = {
     ("all", 2): ("all", 1),
     ("exists", 2): ("exists", 1),
-    ("existsOne", 2): ("existsOne", 1),
     ("exists_one", 2): ("existsOne", 1),
     ("map", 2): ("map", 1),
     ("map", 3): ("map", 1),
@@ -40,19 +42,26 @@ _MACROS: dict[tuple[str, int], tuple[syntax.MacroName, int]] = {
 
 def parse(source: str) -> Node:
     """The tree of an expression; raises CompileError."""
-    parser = _Parser(source)
-    node = parser.expression()
-    if parser.now.kind != "end":
-        raise parser.unexpected("<EOF>")
+    tokens, issues = tokens_of(source)
+    parser = _Parser(source, tokens)
+    try:
+        node = parser.expression()
+        if parser.now.kind != "end":
+            raise parser.unexpected("<EOF>")
+    except CompileError as error:
+        raise CompileError(source, issues + parser.issues + error.issues) from None
+    if issues or parser.issues:
+        raise CompileError(source, issues + parser.issues)
     return node
 
 
 class _Parser:
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, tokens: list[Token]) -> None:
         self.source = source
-        self.tokens = tokens_of(source)
+        self.tokens = tokens
         self.position = 0
         self.depth = 0
+        self.issues: list[Issue] = []  # those that reading could go on after
 
     @property
     def now(self) -> Token:
@@ -68,13 +77,21 @@ class _Parser:
 
     def unexpected(self, wanted: str) -> CompileError:
         shown = self.now.text
-        verb = "extraneous" if wanted == "<EOF>" else "mismatched"
+        following = self.tokens[self.position + 1].kind if self.now.kind != "end" else "end"
+        extra = wanted == "<EOF>" or (wanted == _PRIMARY and following in _STARTS)
+        verb = "extraneous" if extra else "mismatched"
         return self.error(self.now.at, f"Syntax error: {verb} input '{shown}' expecting {wanted}")
 
     def take(self, kind: str) -> Token:
-        if self.now.kind != kind:
-            raise self.unexpected("IDENTIFIER" if kind == "name" else f"'{kind}'")
-        return self.next()
+        if self.now.kind == kind:
+            return self.next()
+        if kind == "name":
+            before = self.tokens[self.position - 1].text
+            if self.now.kind == "end" or before != ".":
+                raise self.unexpected("IDENTIFIER")
+            text = f"Syntax error: no viable alternative at input '{before}{self.now.text}'"
+            raise self.error(self.now.at, text)
+        raise self.error(self.now.at, f"Syntax error: missing '{kind}' at '{self.now.text}'")
 
     def expression(self) -> Node:
         self.depth += 1
@@ -186,7 +203,7 @@ class _Parser:
             raise self.unexpected("IDENTIFIER" if absolute else _PRIMARY)
         name = self.next()
         if name.text in RESERVED:
-            raise self.error(name.at, f"reserved identifier: {name.text}")
+            self.issues.append(Issue(name.at, f"reserved identifier: {name.text}"))
         if self.now.kind == "(":
             return self.call(name, None)
         return syntax.Name(name.at, name.text, absolute)
@@ -205,28 +222,37 @@ class _Parser:
         opening = self.take("(").at
         args = self.arguments()
         if target is None:
-            return (
-                self.has(opening, args) if name.text == "has" else syntax.Call(opening, name.text, None, args)
-            )
+            if name.text == "has" and len(args) == 1:
+                return self.has(opening, args[0])
+            return syntax.Call(opening, name.text, None, args)
         macro = _MACROS.get((name.text, len(args)))
         if macro is None or (name.text == "map" and _dotted(target) == "cel"):
             return syntax.Call(opening, name.text, target, args)
         kind, count = macro
-        variables = tuple(self.variable(arg) for arg in args[:count])
+        wrong = (
+            "argument is not an identifier" if kind in ("map", "filter") else "argument must be a simple name"
+        )
+        variables = tuple(self.variable(arg, wrong) for arg in args[:count])
         if len(set(variables)) < count:
             text = f"duplicate variable name: {variables[0]}"
             raise self.error(args[1].at, text)
         return syntax.Macro(opening, kind, target, variables, args[count:])
 
-    def variable(self, node: Node) -> str:
+    def variable(self, node: Node, wrong: str) -> str:
         if not isinstance(node, syntax.Name) or node.absolute:
-            raise self.error(node.at, "argument must be a simple name")
+            raise self.error(node.at, wrong)
         return node.name
 
-    def has(self, at: int, args: list[Node]) -> Node:
-        if len(args) != 1 or not isinstance(args[0], syntax.Select):
-            raise self.error(args[0].at if args else at, "invalid argument to has() macro")
-        return syntax.Select(at, args[0].operand, args[0].field, args[0].optional, test=True)
+    def has(self, at: int, argument: Node) -> Node:
+        if not isinstance(argument, syntax.Select):
+            raise self.error(argument.at, "invalid argument to has() macro")
+        return syntax.Select(at, argument.operand, argument.field, argument.optional, test=True)
+
+    def close(self, kind: str) -> None:
+        """The end of a list or map, before which one more element could have stood."""
+        if self.now.kind != kind:
+            raise self.unexpected(f"{{'{kind}', ','}}")
+        self.next()
 
     def list_literal(self) -> Node:
         node = syntax.ListLiteral(self.take("[").at, [])
@@ -238,7 +264,7 @@ class _Parser:
             if self.now.kind != ",":
                 break
             self.next()
-        self.take("]")
+        self.close("]")
         return node
 
     def map_literal(self) -> Node:
@@ -253,7 +279,7 @@ class _Parser:
             if self.now.kind != ",":
                 break
             self.next()
-        self.take("}")
+        self.close("}")
         return node
 
     def struct(self, name: str, opening: Token) -> Node:

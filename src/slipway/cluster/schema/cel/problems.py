@@ -16,6 +16,13 @@ class CostExceeded(Exception):
         super().__init__("operation cancelled: actual cost limit exceeded")
 
 
+class InstantiationError(ValueError):
+    """A checked expression of which a constant part cannot be evaluated."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"program instantiation failed: {why}")
+
+
 @dataclass(frozen=True, slots=True)
 class Issue:
     """One fault in a source text, at an offset in it."""

@@ -7,6 +7,7 @@ one per operation, a tenth per character looked at, the body's cost per round of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,7 +18,13 @@ from slipway.cluster.schema.cel.kinds import Functions, Kind, Overload, holds
 from slipway.cluster.schema.cel.library import KUBERNETES
 from slipway.cluster.schema.cel.loops import compile_macro
 from slipway.cluster.schema.cel.parser import parse
-from slipway.cluster.schema.cel.problems import CompileError, CostExceeded, EvaluationError, Issue
+from slipway.cluster.schema.cel.problems import (
+    CompileError,
+    CostExceeded,
+    EvaluationError,
+    InstantiationError,
+    Issue,
+)
 from slipway.cluster.schema.cel.syntax import Node
 from slipway.cluster.schema.cel.values import NONE, Optional, TypeValue, checked_int, equal, has_key, same_set
 
@@ -26,6 +33,7 @@ Run = Callable[[Frame], Any]
 
 PER_CALL_LIMIT = 1_000_000
 _COST, _LIMIT, _FIRST = 0, 1, 2
+_CONVERSIONS = frozenset({"int", "uint", "double", "bool", "string", "bytes", "timestamp", "duration"})
 _SCALARS = frozenset({"int", "uint", "double", "string", "bytes", "bool"})
 _TYPE_VALUES = {
     "null": "null_type",
@@ -204,8 +212,6 @@ class Compiler:
                     if not value.present:
                         continue
                     value = value.value
-                if has_key(result, key):
-                    raise EvaluationError("Failed with repeated key")
                 result[key] = value
             return result
 
@@ -220,11 +226,21 @@ class Compiler:
         if fast is not None:
             return fast
         overloads = self.checked.overloads[node]
+        if node.function in _CONVERSIONS and isinstance(node.args[0], syntax.Constant):
+            return self.constant_conversion(overloads, node.args[0].value)
         if node.function in ("or", "orValue"):
             return _optional_or(node.function, runs[0], runs[1])
         if len(overloads) == 1 and not any(_is_open(kind) for kind in kinds):
             return _direct(overloads[0], runs)
         return _dispatching(overloads, runs)
+
+    def constant_conversion(self, overloads: list[Overload], literal: Any) -> Run:
+        """Conversions of literals happen once, here, and fail here."""
+        try:
+            value = overloads[0].run(literal)
+        except EvaluationError as error:
+            raise InstantiationError(str(error)) from None
+        return lambda frame: value
 
     def visit_macro(self, node: syntax.Macro) -> Run:
         source = self.visit(node.range)
@@ -301,13 +317,12 @@ def _select_any(operand: Run, node: syntax.Select) -> Run:
             if test:
                 return found
             return Optional(True, value[key]) if found else NONE
-        if not isinstance(value, dict):
-            raise EvaluationError("no such overload")
+        found = isinstance(value, dict) and key in value
         if test:
-            return key in value
+            return found
         if optional:
-            return Optional(True, value[key]) if key in value else NONE
-        if key not in value:
+            return Optional(True, value[key]) if found else NONE
+        if not found:
             raise no_such_key(key)
         return value[key]
 
@@ -363,8 +378,9 @@ def _logic(left: Run, right: Run, decisive: bool) -> Run:
         try:
             first = left(frame)
         except EvaluationError as error:
-            if right(frame) is decisive:
-                return decisive
+            with suppress(EvaluationError):
+                if right(frame) is decisive:
+                    return decisive
             raise error from None
         if first is decisive:
             return decisive

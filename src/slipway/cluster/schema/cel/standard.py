@@ -10,6 +10,9 @@ from slipway.cluster.schema.cel.kinds import Functions
 from slipway.cluster.schema.cel.problems import EvaluationError
 from slipway.cluster.schema.cel.times import parse_duration, parse_timestamp, time_zone
 from slipway.cluster.schema.cel.values import (
+    MAX_INT,
+    MAX_UINT,
+    MIN_INT,
     Duration,
     Opaque,
     Timestamp,
@@ -120,7 +123,7 @@ def _concatenate_lists(a: list[Any], b: list[Any]) -> list[Any]:
 
 @overload("_+_(timestamp, duration) timestamp", "_+_(duration, timestamp) timestamp")
 def _add_time(a: Any, b: Any) -> Timestamp:
-    return Timestamp(a.nanos + b.nanos)
+    return Timestamp(a.nanos + b.nanos, (a if isinstance(a, Timestamp) else b).offset)
 
 
 @overload("_+_(duration, duration) duration")
@@ -145,7 +148,7 @@ def _subtract_double(a: float, b: float) -> float:
 
 @overload("_-_(timestamp, duration) timestamp")
 def _subtract_time(a: Timestamp, b: Duration) -> Timestamp:
-    return Timestamp(a.nanos - b.nanos)
+    return Timestamp(a.nanos - b.nanos, a.offset)
 
 
 @overload("_-_(timestamp, timestamp) duration", "_-_(duration, duration) duration")
@@ -278,13 +281,20 @@ def _int_of_double(value: float) -> int:
 
 @overload("int(string) int", cost=_traverse)
 def _int_of_string(text: str) -> int:
-    return checked_int(_parse_int(text, "ParseInt"))
+    value = _parse_int(text, "ParseInt")
+    if not MIN_INT <= value <= MAX_INT:
+        raise _no_conversion("int")
+    return value
+
+
+def _no_conversion(name: str) -> EvaluationError:
+    return EvaluationError(f"type conversion error from 'string' to '{name}'")
 
 
 def _parse_int(text: str, function: str) -> int:
     digits = text[1:] if text[:1] in ("+", "-") and function == "ParseInt" else text
     if not (digits.isascii() and digits.isdigit()):
-        raise EvaluationError(f'strconv.{function}: parsing "{text}": invalid syntax')
+        raise _no_conversion("int" if function == "ParseInt" else "uint")
     return int(text)
 
 
@@ -312,7 +322,10 @@ def _uint_of_double(value: float) -> int:
 
 @overload("uint(string) uint", cost=_traverse)
 def _uint_of_string(text: str) -> int:
-    return checked_uint(_parse_int(text, "ParseUint"))
+    value = _parse_int(text, "ParseUint")
+    if value > MAX_UINT:
+        raise _no_conversion("uint")
+    return checked_uint(value)
 
 
 @overload("double(int) double", "double(uint) double")
@@ -327,7 +340,7 @@ def _double_of_string(text: str) -> float:
             raise ValueError
         return float(text)
     except ValueError:
-        raise EvaluationError(f'strconv.ParseFloat: parsing "{text}": invalid syntax') from None
+        raise _no_conversion("double") from None
 
 
 @overload("bool(string) bool", cost=_traverse)
@@ -336,7 +349,7 @@ def _bool_of_string(text: str) -> bool:
         return True
     if text in ("0", "f", "F", "false", "FALSE", "False"):
         return False
-    raise EvaluationError(f'strconv.ParseBool: parsing "{text}": invalid syntax')
+    raise _no_conversion("bool")
 
 
 @overload("string(bool) string", "string(int) string", "string(uint) string", "string(double) string")
@@ -367,7 +380,10 @@ def _bytes_of_string(value: str) -> bytes:
 
 @overload("timestamp(string) timestamp")
 def _timestamp_of_string(text: str) -> Timestamp:
-    return parse_timestamp(text)
+    try:
+        return parse_timestamp(text)
+    except EvaluationError:
+        raise _no_conversion("google.protobuf.Timestamp") from None
 
 
 @overload("timestamp(int) timestamp")
@@ -377,7 +393,10 @@ def _timestamp_of_int(seconds: int) -> Timestamp:
 
 @overload("duration(string) duration")
 def _duration_of_string(text: str) -> Duration:
-    return parse_duration(text)
+    try:
+        return parse_duration(text)
+    except EvaluationError:
+        raise _no_conversion("google.protobuf.Duration") from None
 
 
 @overload("duration(int) duration")

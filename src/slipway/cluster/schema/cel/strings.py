@@ -159,12 +159,12 @@ def _clause(letter: str, precision: int | None, value: Any) -> str:
             return str(int(value))
         raise _wrong("decimal", "integers", value)
     if letter in "fe":
-        if not isinstance(value, int | float) or isinstance(value, bool):
+        if not isinstance(value, float):
             raise _wrong("fixed-point" if letter == "f" else "scientific", "doubles", value)
         number = float(value)
         if not math.isfinite(number):
             return _special(number)
-        return f"{number:.{6 if precision is None else precision}{letter}}"
+        return _fixed(number, 6 if precision is None else precision) if letter == "f" else _scientific(number)
     if letter == "b":
         if isinstance(value, bool):
             return "1" if value else "0"
@@ -178,6 +178,19 @@ def _clause(letter: str, precision: int | None, value: Any) -> str:
             return f"{int(value):o}"
         raise _wrong("octal", "integers", value)
     raise EvaluationError(f'could not parse formatting clause: unrecognized formatting clause "{letter}"')
+
+
+def _fixed(number: float, precision: int) -> str:
+    return f"{number:,.{precision}f}"
+
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def _scientific(number: float) -> str:
+    """`1.234500×10⁰³`, as upstream's English locale has it; it takes no notice of a precision."""
+    mantissa, _, exponent = f"{number:.6e}".partition("e")
+    return f"{mantissa}×10{exponent.removeprefix('+').translate(_RAISED)}"
 
 
 def _wrong(clause: str, takes: str, value: Any) -> EvaluationError:
@@ -213,7 +226,7 @@ def show(value: Any) -> str:
         entries = sorted((show(key), _inner(key), _inner(item)) for key, item in value.items())
         return "{" + ", ".join(f"{key}:{item}" for _, key, item in entries) + "}"
     if isinstance(value, float):
-        return _special(value) if not math.isfinite(value) else to_string(value)
+        return to_string(value)
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if isinstance(value, TypeValue):
@@ -234,6 +247,8 @@ def _inner(value: Any) -> str:
         return f"b{quoted(value.decode(errors='replace'))}"
     if isinstance(value, Duration | Timestamp):
         return f'{"duration" if isinstance(value, Duration) else "timestamp"}("{value}")'
+    if isinstance(value, float):
+        return f"{value:.6f}" if math.isfinite(value) else _special(value)
     return show(value)
 
 

@@ -60,7 +60,10 @@ def parse_timestamp(text: str) -> Timestamp:
         ) from None
     passed = moment - datetime(1970, 1, 1, tzinfo=UTC)
     nanos = int((found[3] or "0")[:9].ljust(9, "0"))
-    return Timestamp((passed.days * 86400 + passed.seconds) * 10**9 + nanos)
+    offset = moment.utcoffset() or timedelta()
+    return Timestamp(
+        (passed.days * 86400 + passed.seconds) * 10**9 + nanos, int(offset.total_seconds()) // 60
+    )
 
 
 @lru_cache(maxsize=256)

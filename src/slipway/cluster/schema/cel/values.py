@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from slipway.cluster.schema.cel.problems import EvaluationError
@@ -53,14 +54,18 @@ class Duration:
 
 
 class Timestamp:
-    """An instant: nanoseconds since 1970-01-01T00:00:00Z, within years 1 to 9999."""
+    """An instant: nanoseconds since 1970-01-01T00:00:00Z, within years 1 to 9999.
 
-    __slots__ = ("nanos",)
+    `offset` in minutes is that of the text it was read from; it shows when the instant is printed, only.
+    """
 
-    def __init__(self, nanos: int) -> None:
+    __slots__ = ("nanos", "offset")
+
+    def __init__(self, nanos: int, offset: int = 0) -> None:
         if not _MIN_SECONDS <= nanos // _SECOND <= _MAX_SECONDS:
             raise EvaluationError("timestamp overflow")
         self.nanos = nanos
+        self.offset = offset
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Timestamp) and other.nanos == self.nanos
@@ -74,7 +79,10 @@ class Timestamp:
     def __str__(self) -> str:
         rest = self.nanos % _SECOND
         decimals = f".{rest:09d}".rstrip("0") if rest else ""
-        return f"{self.at(UTC):%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + decimals + "Z"
+        hours, minutes = divmod(abs(self.offset), 60)
+        zone = f"{'-' if self.offset < 0 else '+'}{hours:02d}:{minutes:02d}" if self.offset else "Z"
+        shown = self.at(timezone(timedelta(minutes=self.offset)))
+        return f"{shown:%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + decimals + zone
 
     def at(self, zone: timezone | Any) -> datetime:
         """The instant, whole seconds of it, in a time zone."""
@@ -217,16 +225,18 @@ def order_key(value: Any) -> Any:
 
 
 def show_number(value: float) -> str:
-    """A double as CEL's string() prints it."""
+    """A double as CEL's string() prints it: Go's shortest %g, with an exponent from a million on."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    text = repr(value)
-    if "e" in text:
-        mantissa, _, exponent = text.partition("e")
-        power = int(exponent)
-        if -5 < power < 21:
-            return f"{value:.0f}" if power >= 0 else f"{value:f}".rstrip("0")
-        return f"{mantissa.removesuffix('.0')}e{power:+03d}"
-    return text.removesuffix(".0")
+    if value == 0:
+        return "-0" if math.copysign(1, value) < 0 else "0"
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    text = "".join(map(str, digits))
+    power = len(text) + int(exponent) - 1
+    minus = "-" if sign else ""
+    if not -4 <= power < 6:
+        mantissa = text[0] + ("." + text[1:] if len(text) > 1 else "")
+        return f"{minus}{mantissa}e{power:+03d}"
+    return minus + format(Decimal(repr(abs(value))).normalize(), "f")
