@@ -1,0 +1,126 @@
+"""Answers in the form that the client asked for: whole objects from cached bytes, tables, bare metadata; as
+JSON, indented JSON or YAML."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import yaml
+
+from slipway.cluster.clock import Clock
+from slipway.cluster.exchange import Request, Response
+from slipway.cluster.registry.definition import Definition
+from slipway.cluster.registry.reading import Listing, WatchEvent
+from slipway.cluster.server import api_encoding
+from slipway.cluster.server.negotiation import Representation, negotiate
+from slipway.cluster.server.tables import TableMaker, included, partial, partial_list
+from slipway.cluster.status import StatusError
+from slipway.cluster.store import Record
+
+Object = dict[str, Any]
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def encode(value: Any, form: Representation) -> bytes:
+    """A document as bytes."""
+    if form.yaml:
+        text: bytes = yaml.dump(
+            value, Dumper=_DUMPER, default_flow_style=False, allow_unicode=True, encoding="utf-8"
+        )
+        return text
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 if form.pretty else None)
+
+
+class Presentation:
+    """One request's way of being answered. Made before anything is done, so that what cannot be answered in
+    the form asked for (406) changes nothing."""
+
+    def __init__(self, request: Request, definition: Definition, verb: str, clock: Clock) -> None:
+        resource = definition.resource
+        self._definition = definition
+        self._clock = clock
+        headers = request.headers
+        self.form = negotiate(
+            headers.get("accept", ""),
+            request.query,
+            headers.get("user-agent", ""),
+            custom=resource.custom,
+            verb=verb,
+        )
+        self._tables: TableMaker | None = None
+        if self.form.form == "table":
+            columns = definition.custom.get("columns", []) if resource.custom else None
+            self._tables = TableMaker(resource, columns, self.form.version, included(request.query))
+
+    def _response(self, body: bytes, status: int = 200) -> Response:
+        return Response(status, {"content-type": self.form.media_type}, body)
+
+    def _value(self, record: Record) -> Object:
+        resource = self._definition.resource
+        value = self._definition.from_storage(record.value)
+        return {**value, "kind": resource.kind, "apiVersion": resource.api_version}
+
+    def object(self, record: Record, status: int = 200) -> Response:
+        if self.form.plain:
+            return self._response(api_encoding.object_bytes(self._definition, record), status)
+        return self._response(encode(self._object(record), self.form), status)
+
+    def _object(self, record: Record) -> Object:
+        value = self._value(record)
+        if self._tables is not None:
+            return self._tables.single(value, self._clock.now())
+        if self.form.form == "partial":
+            return partial(value, self.form.version)
+        if self.form.form == "partial-list":
+            raise self._not_a("PartialObjectMetadataList", "is not a list")
+        return value
+
+    def listing(self, listing: Listing) -> Response:
+        if self.form.plain:
+            return self._response(api_encoding.list_bytes(self._definition, listing))
+        if self.form.form == "object":
+            whole = orjson.loads(api_encoding.list_bytes(self._definition, listing))
+            return self._response(encode(whole, self.form))
+        if self.form.form == "partial":
+            raise self._not_a("PartialObjectMetadata", "is a list")
+        metadata = api_encoding.list_metadata(listing)
+        values = [self._value(record) for record in listing.records]
+        if self._tables is not None:
+            return self._response(encode(self._tables.table(values, metadata, self._clock.now()), self.form))
+        return self._response(encode(partial_list(values, metadata, self.form.version), self.form))
+
+    def _not_a(self, wanted: str, why: str) -> StatusError:
+        kind = self._definition.resource.kind
+        return StatusError(
+            406, "NotAcceptable", f"you requested {wanted}, but the requested object {why} ({kind})"
+        )
+
+    def events(self, events: AsyncIterator[WatchEvent]) -> Response:
+        """A watch's stream; in tables only the first event names the columns."""
+        if self.form.form == "object":
+            return Response(
+                200,
+                {"content-type": self.form.media_type},
+                api_encoding.event_lines(self._definition, events),
+            )
+        return Response(200, {"content-type": self.form.media_type}, self._event_lines(events))
+
+    async def _event_lines(self, events: AsyncIterator[WatchEvent]) -> AsyncIterator[bytes]:
+        headers = True
+        async for event in events:
+            if event.error is not None:
+                shown = event.error
+            else:
+                value = (
+                    self._value(event.record)
+                    if event.record is not None
+                    else api_encoding.bookmark(self._definition, event)
+                )
+                if self._tables is not None:
+                    shown = self._tables.single(value, self._clock.now(), headers=headers)
+                    headers = False
+                else:
+                    shown = partial(value, self.form.version)
+            yield orjson.dumps({"type": event.kind, "object": shown}) + b"\n"
