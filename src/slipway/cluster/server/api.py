@@ -23,10 +23,10 @@ from slipway.cluster.registry.definition import Definition
 from slipway.cluster.registry.registry import Registry, Written
 from slipway.cluster.registry.updating import update
 from slipway.cluster.schema.resource import Resource
-from slipway.cluster.server import api_encoding
 from slipway.cluster.server.api_bodies import apply_body, object_body, patch_change
 from slipway.cluster.server.api_options import check_write_options, merge_delete_options, parse_options
 from slipway.cluster.server.api_paths import Target, parse_path
+from slipway.cluster.server.presentation import Presentation
 from slipway.cluster.status import StatusError, method_not_allowed, resource_not_found
 
 Object = dict[str, Any]
@@ -187,38 +187,37 @@ class ApiServer:
             return Response(201, dict(JSON), orjson.dumps(answered))
         definition = self.registry.definitions.of(call.resource)
         store = self.registry.store
+        shown = Presentation(request, definition, call.verb, self.registry.clock)
         match call.verb:
             case "get":
-                return self._object(definition, reading.get(store, definition, call))
+                return shown.object(reading.get(store, definition, call))
             case "list":
-                listing = reading.list_page(store, definition, call)
-                return Response(200, dict(JSON), api_encoding.list_bytes(definition, listing))
+                return shown.listing(reading.list_page(store, definition, call))
             case "watch":
-                return await self._watch(definition, call)
+                return await self._watch(definition, call, shown)
             case "create":
                 if call.name and not call.subresource:
                     raise method_not_allowed()
                 check_write_options(call.options, call.verb, apply=False)
                 written = await create(self.registry, call, object_body(request))
-                return self._object(definition, written.record, 201)
+                return shown.object(written.record, 201)
             case "update":
                 if not call.name:
                     raise method_not_allowed()
                 check_write_options(call.options, call.verb, apply=False)
                 written = await update(self.registry, call, object_body(request))
-                return self._written(definition, written)
+                return shown.object(written.record, 201 if written.created else 200)
             case "patch":
-                return await self._patch(request, definition, call)
+                return await self._patch(request, definition, call, shown)
             case "delete":
                 self._delete_options(request, call)
-                return self._deleted(definition, call, await deleting.delete(self.registry, call))
+                return self._deleted(definition, call, await deleting.delete(self.registry, call), shown)
             case "deletecollection":
                 self._delete_options(request, call)
                 records = await deleting.delete_collection(self.registry, call)
-                listing = reading.Listing(records, store.revision)
-                return Response(200, dict(JSON), api_encoding.list_bytes(definition, listing))
+                return shown.listing(reading.Listing(records, store.revision))
 
-    async def _watch(self, definition: Definition, call: Call) -> Response:
+    async def _watch(self, definition: Definition, call: Call, shown: Presentation) -> Response:
         timeout = call.options.timeout_seconds
         if timeout is None:
             timeout = MIN_WATCH_SECONDS * (1 + random.random())
@@ -228,34 +227,30 @@ class ApiServer:
             before = call.options.field_selector
             call.options.field_selector = f"{before},{term}" if before else term
         events = await reading.watch(self.registry.store, definition, call, self.registry.clock, timeout)
-        return Response(200, dict(JSON), api_encoding.event_lines(definition, events))
+        return shown.events(events)
 
-    async def _patch(self, request: Request, definition: Definition, call: Call) -> Response:
+    async def _patch(
+        self, request: Request, definition: Definition, call: Call, shown: Presentation
+    ) -> Response:
         if not call.name:
             raise method_not_allowed()
         media = request.headers.get("content-type", "").partition(";")[0].strip()
         apply = media == "application/apply-patch+yaml"
         check_write_options(call.options, call.verb, apply=apply)
         if apply:
-            config = apply_body(request)
-            return self._written(definition, await patching_objects.apply(self.registry, call, config))
-        change = patch_change(request, definition, media)
-        written = await patching_objects.patch(self.registry, call, change)
-        return self._written(definition, written)
+            written = await patching_objects.apply(self.registry, call, apply_body(request))
+        else:
+            change = patch_change(request, definition, media)
+            written = await patching_objects.patch(self.registry, call, change)
+        return shown.object(written.record, 201 if written.created else 200)
 
     def _delete_options(self, request: Request, call: Call) -> None:
         if request.body:
             merge_delete_options(call.options, object_body(request), call.verb)
 
-    def _object(self, definition: Definition, record: Any, status: int = 200) -> Response:
-        return Response(status, dict(JSON), api_encoding.object_bytes(definition, record))
-
-    def _written(self, definition: Definition, written: Written) -> Response:
-        return self._object(definition, written.record, 201 if written.created else 200)
-
-    def _deleted(self, definition: Definition, call: Call, written: Written) -> Response:
+    def _deleted(self, definition: Definition, call: Call, written: Written, shown: Presentation) -> Response:
         if not written.deleted or definition.row.returns_object:
-            return self._object(definition, written.record)
+            return shown.object(written.record)
         resource = call.resource
         details: Object = {
             "name": call.name,
