@@ -1,0 +1,192 @@
+"""The local HTTP server: web page, JSON, metrics, health, and the actions.
+
+Whatever only reads is open; whatever changes something needs the token from the config file, or, without one, must
+come from this machine. Requests that change something must be JSON, which a foreign web page cannot send unasked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.resources import files
+from ipaddress import ip_address
+from typing import Any
+
+from aiohttp import web
+
+from sungather.api import metrics, pages
+from sungather.api.actions import ActionError, Actions
+from sungather.application import Application
+
+log = logging.getLogger("sungather.api")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class Server:
+    """The routes, bound to one application."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._actions = Actions(application)
+        self._token = application.settings.collector.api_token
+
+    def routes(self) -> web.Application:
+        app = web.Application(middlewares=[self._guard], client_max_size=1 << 20)
+        prefix = application_prefix(self._application)
+        for path, handler in {
+            "/": self._page,
+            "/config": self._config,
+            "/json": self._json,
+            "/metrics": self._metrics,
+            "/health": self._health,
+            "/live": self._live,
+            "/ready": self._ready,
+        }.items():
+            app.router.add_get(prefix + path, handler)
+        for name, action in self._actions.reading.items():
+            app.router.add_get(f"{prefix}/api/{name}", self._action(action))
+        for name, action in self._actions.changing.items():
+            app.router.add_post(f"{prefix}/api/{name}", self._action(action))
+        return app
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method not in ("GET", "HEAD", "OPTIONS"):
+            refused = self._refusal(request)
+            if refused is not None and request.match_info.http_exception is None:
+                return refused
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            if error.status >= 400:
+                allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+                return web.json_response({"error": error.reason}, status=error.status, headers=allowed)
+            raise
+        except Exception:
+            log.exception("%s %s", request.method, request.path)
+            return web.json_response({"error": "internal error; see the collector's log"}, status=500)
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        """Why this request may not change anything, or None."""
+        if request.content_type != "application/json":
+            return _error(415, "send Content-Type: application/json")
+        if self._token:
+            given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+            if not hmac.compare_digest(given.encode(), self._token.encode()):
+                return _error(
+                    401, "needs Authorization: Bearer and the collector: api_token: of the config file"
+                )
+            return None
+        try:
+            local = request.remote is None or request.remote == "" or ip_address(request.remote).is_loopback
+        except ValueError:
+            local = False
+        forwarded = any(h in request.headers for h in ("X-Forwarded-For", "Forwarded", "X-Real-IP"))
+        if not local or forwarded:
+            return _error(403, "only this machine may do that; set collector: api_token: to allow others")
+        return None
+
+    def _action(self, action: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]) -> Handler:
+        async def handle(request: web.Request) -> web.Response:
+            try:
+                parameters = dict(request.query)
+                if request.method == "POST":
+                    parameters = await _body(request)
+                return web.json_response(await action(parameters))
+            except ActionError as error:
+                return _error(error.status, str(error))
+
+        return handle
+
+    async def _page(self, request: web.Request) -> web.Response:
+        text = (files("sungather.api") / "page.html").read_text("utf-8")
+        return web.Response(text=text, content_type="text/html", headers=_PAGE_HEADERS)
+
+    async def _config(self, request: web.Request) -> web.Response:
+        text = pages.config_page(self._application.settings.masked)
+        return web.Response(text=text, content_type="text/html", headers=_PAGE_HEADERS)
+
+    async def _json(self, request: web.Request) -> web.Response:
+        content = pages.upstream_json(self._application)
+        return web.json_response(content, status=200 if content["registers"] else 503)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        openmetrics = "application/openmetrics-text" in request.headers.get("Accept", "")
+        kind = "application/openmetrics-text; version=1.0.0" if openmetrics else "text/plain; version=0.0.4"
+        text = metrics.render(self._application, openmetrics=openmetrics)
+        return web.Response(body=text.encode(), headers={"Content-Type": f"{kind}; charset=utf-8"})
+
+    async def _live(self, request: web.Request) -> web.Response:
+        return web.json_response({"live": True})
+
+    async def _health(self, request: web.Request) -> web.Response:
+        health = pages.health(self._application)
+        return web.json_response(health, status=200 if health["fresh"] else 503)
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        known = self._application.collector.snapshot is not None
+        return web.json_response({"ready": known}, status=200 if known else 503)
+
+
+def application_prefix(application: Application) -> str:
+    prefix = application.settings.collector.path_prefix.strip("/")
+    return f"/{prefix}" if prefix else ""
+
+
+def _error(status: int, text: str) -> web.Response:
+    return web.json_response({"error": text}, status=status)
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    text = await request.text()
+    if not text.strip():
+        return {}
+    try:
+        parameters = json.loads(text)
+    except ValueError as error:
+        raise ActionError(f"the body is not JSON: {error}") from error
+    if not isinstance(parameters, dict):
+        raise ActionError("the body must be a JSON object")
+    return parameters
+
+
+@contextlib.asynccontextmanager
+async def serve(application: Application) -> AsyncIterator[list[tuple[str, int]]]:
+    """Listen where the config says; gives the (address, port) pairs. An address in use is logged, not fatal."""
+    places: list[tuple[str | None, int]] = [
+        (str(e.options["host"]) or None, int(e.options["port"]))
+        for e in application.settings.exports
+        if e.type == "webserver"
+    ]
+    if application.settings.collector.listen:
+        address, _, number = application.settings.collector.listen.rpartition(":")
+        places.append((address.strip("[]") or None, int(number)))
+    runner = web.AppRunner(Server(application).routes(), access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    bound: list[tuple[str, int]] = []
+    try:
+        for host, port in places:
+            try:
+                site = web.TCPSite(runner, host, port)
+                await site.start()
+            except OSError as error:
+                log.error(
+                    "web server: cannot listen on %s:%d: %s", host or "*", port, error.strerror or error
+                )
+        bound += [address[:2] for address in runner.addresses]
+        for host_bound, port_bound in bound:
+            log.info("web page on http://%s:%d%s/", host_bound, port_bound, application_prefix(application))
+        yield bound
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,296 @@
+"""The one session with the inverter: everything that reads or writes it waits its turn here.
+
+A scan identifies the inverter, reads what the plan says, learns what is refused, and keeps what could be read when
+some of it could not. The connection is closed after each scan, because inverters allow very few; only a WiNet dongle
+keeps its session, since a login costs more than it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from sungather.clock import Clock
+from sungather.configuration.settings import InverterSettings
+from sungather.registers.catalogue import Catalogue
+from sungather.registers.decoding import Value, decode
+from sungather.registers.plan import AdaptivePlan, Read
+from sungather.registers.register import Device, Kind, Register
+from sungather.registers.scan import Identity, Measured, Scan
+from sungather.registers.selection import applies, select
+from sungather.transports.transport import BrokenReply, Refusal, Transport, TransportError, Unreachable
+
+log = logging.getLogger("sungather.session")
+
+_IDENTITY = ("serial_number", "device_type_code", "nominal_active_power", "output_type")
+_FAILURES_IN_A_ROW = 2
+"""After this many reads that failed one after the other, the inverter is not asked for the rest of the scan."""
+_LONGEST_PENALTY = 600.0
+
+PAGE = frozenset(
+    [
+        "total_dc_power",
+        "total_active_power",
+        "load_power_hybrid",
+        "export_power_hybrid",
+        "battery_power",
+        "battery_power_signed",
+        "battery_level",
+        "state_battery_charging",
+        "state_battery_discharging",
+        "daily_pv_generation",
+        "daily_power_yields",
+        "daily_import_energy",
+        "daily_export_energy",
+        "daily_charge_energy",
+        "daily_battery_discharge_energy",
+    ]
+)
+"""Registers that the web page and the energy summary need at every level; below their level no export gets them."""
+
+
+class Session:
+    """Serialised access to one inverter."""
+
+    def __init__(
+        self,
+        settings: InverterSettings,
+        catalogue: Catalogue,
+        new_transport: Callable[[InverterSettings], Transport],
+        clock: Clock,
+        *,
+        known: Identity | None = None,
+    ) -> None:
+        self._settings, self._catalogue, self._clock = settings, catalogue, clock
+        self.transport = new_transport(settings)
+        self.identity = known
+        self.read_errors: dict[str, int] = {}
+        self.connections = 0
+        self._turn = asyncio.Lock()
+        self._open = False
+        by_name = {r.name: r for r in catalogue.registers}
+        self._identity_plan = AdaptivePlan(
+            [by_name[n] for n in _IDENTITY if n in by_name], self.transport.max_words
+        )
+        self._plan: AdaptivePlan | None = None
+        self._plan_device: Device | None = None
+        self._penalties: dict[tuple[Kind, int], tuple[int, float]] = {}
+
+    @property
+    def configured_device(self) -> Device | None:
+        return self._catalogue.model(self._settings.model) if self._settings.model else None
+
+    def selected(self) -> list[Register]:
+        """The registers that exports get, for the inverter as known now."""
+        device = self.configured_device or (self.identity.device if self.identity else None)
+        return select(
+            self._catalogue.registers,
+            device,
+            level=self._settings.level,
+            smart_meter=self._settings.smart_meter,
+        )
+
+    async def scan(self) -> Scan:
+        """One pass. Raises the last TransportError when nothing at all could be read."""
+        async with self._turn:
+            started = self._clock.monotonic()
+            try:
+                return await self._scan(started)
+            except TransportError as error:
+                self._count(error)
+                await self._close()
+                raise
+            finally:
+                if self._settings.connection not in ("http", "https"):
+                    await self._close()
+
+    async def _scan(self, started: float) -> Scan:
+        words: dict[tuple[Kind, int], int] = {}
+        scan = Scan(self._clock.now(), self.identity or Identity(None, ""))
+        await self._ensure_open()
+        await self._read_all(self._identity_plan, words, scan)
+        scan.identity = self._identify(words)
+        if not scan.reads_ok and scan.failures:
+            raise scan.failures[-1][1]
+        plan = self._plan_for(scan.identity.device)
+        await self._read_all(plan, words, scan)
+        scan.taken = self._clock.now()
+        shown = {id(r) for r in self.selected()}
+        for register in [*self._identity_plan.registers, *plan.registers]:
+            found = [words.get((register.kind, register.address + i)) for i in range(register.words)]
+            if None not in found:
+                value = decode(register, [w for w in found if w is not None])
+                scan.measured.append(Measured(register, value, id(register) in shown))
+        scan.seconds = self._clock.monotonic() - started
+        return scan
+
+    def _plan_for(self, device: Device | None) -> AdaptivePlan:
+        if self._plan is None or self._plan_device != device:
+            self._plan_device = device
+            chosen = self.selected()
+            have = {id(r) for r in chosen}
+            extra = [
+                r
+                for r in self._catalogue.registers
+                if r.name in PAGE and id(r) not in have and device is not None and applies(r, device)
+            ]
+            identity = {id(r) for r in self._identity_plan.registers}
+            self._plan = AdaptivePlan(
+                [r for r in [*extra, *chosen] if id(r) not in identity], self.transport.max_words
+            )
+            self._penalties.clear()
+        return self._plan
+
+    def _identify(self, words: dict[tuple[Kind, int], int]) -> Identity:
+        values: dict[str, Value | None] = {}
+        for register in self._identity_plan.registers:
+            found = [words.get((register.kind, register.address + i)) for i in range(register.words)]
+            if None not in found:
+                raw = replace(register, states={}) if register.name == "device_type_code" else register
+                values[register.name] = decode(raw, [w for w in found if w is not None])
+        before = self.identity
+        code = values.get("device_type_code")
+        device = self.configured_device or (
+            self._catalogue.device(int(code)) if isinstance(code, int) and code else None
+        )
+        if device is None and before is not None:
+            device = before.device
+        serial = self._settings.serial or values.get("serial_number") or (before.serial if before else "")
+        rated = values.get("nominal_active_power")
+        identity = Identity(
+            device,
+            str(serial),
+            float(rated) * 1000
+            if isinstance(rated, (int, float))
+            else (before.rated_watts if before else None),
+            str(values["output_type"])
+            if values.get("output_type")
+            else (before.output_type if before else None),
+        )
+        self._announce(before, identity)
+        self.identity = identity
+        return identity
+
+    def _announce(self, before: Identity | None, now: Identity) -> None:
+        if now.device is None or (before is not None and before.device == now.device):
+            return
+        if before is not None and before.device is not None:
+            log.warning("the inverter changed from %s to %s", before.model, now.model)
+        elif now.device.known:
+            log.info("found %s, serial number %s", now.model, now.serial or "unknown")
+        if not now.device.known:
+            log.warning(
+                "unknown device type code 0x%04X: reading it as %s. Please report the code with the output of "
+                "POST /api/dump-registers, or set inverter: model: in the config file",
+                now.device.code,
+                now.device.family,
+            )
+
+    async def _read_all(self, plan: AdaptivePlan, words: dict[tuple[Kind, int], int], scan: Scan) -> None:
+        queue = deque(plan.reads(self._clock.monotonic()))
+        again: deque[Read] = deque()
+        budget, in_a_row = self._settings.retries, 0
+        while queue or again:
+            second_try = not queue
+            read = again.popleft() if second_try else queue.popleft()
+            if not second_try and self._penalised(read):
+                continue
+            try:
+                await self._ensure_open()
+                found = await self.transport.read(read.kind, read.address, read.count)
+            except Refusal as error:
+                in_a_row = 0
+                self._count(error)
+                if error.permanent:
+                    queue.extendleft(reversed(plan.on_refusal(read, self._clock.monotonic())))
+                else:
+                    scan.failures.append((read, error))
+                continue
+            except TransportError as error:
+                self._count(error)
+                await self._close()
+                in_a_row += 1
+                if in_a_row >= _FAILURES_IN_A_ROW or isinstance(error, Unreachable):
+                    scan.failures.append((read, error))
+                    scan.failures.extend((r, error) for r in [*queue, *again])
+                    return
+                if not second_try and budget > 0:
+                    budget -= 1
+                    again.append(read)
+                else:
+                    scan.failures.append((read, error))
+                    self._punish(read)
+                continue
+            in_a_row = 0
+            scan.reads_ok += 1
+            plan.on_answer(read)
+            self._penalties.pop((read.kind, read.address), None)
+            for offset, word in enumerate(found):
+                words[read.kind, read.address + offset] = word
+
+    def _penalised(self, read: Read) -> bool:
+        _, until = self._penalties.get((read.kind, read.address), (0, 0.0))
+        return self._clock.monotonic() < until
+
+    def _punish(self, read: Read) -> None:
+        """A read that broke the session twice is left out for a while: it costs a timeout every time."""
+        times = self._penalties.get((read.kind, read.address), (0, 0.0))[0] + 1
+        pause = min(_LONGEST_PENALTY, self._settings.scan_interval * 2**times)
+        self._penalties[read.kind, read.address] = (times, self._clock.monotonic() + pause)
+        log.warning("no answer for %s; the rest goes on, trying it again in %.0f s", read, pause)
+
+    def _count(self, error: TransportError) -> None:
+        self.read_errors[error.label] = self.read_errors.get(error.label, 0) + 1
+
+    async def _ensure_open(self) -> None:
+        if not self._open:
+            self.connections += 1
+            await self.transport.open()
+            self._open = True
+
+    async def _close(self) -> None:
+        self._open = False
+        await self.transport.close()
+
+    async def close(self) -> None:
+        """End the session, even in the middle of a request."""
+        await self._close()
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[Transport]:
+        """The open transport for a few requests of one's own (raw reads, control writes)."""
+        async with self._turn:
+            try:
+                await self._ensure_open()
+                yield self.transport
+            except Refusal:
+                raise
+            except TransportError as error:
+                self._count(error)
+                await self._close()
+                raise
+            finally:
+                if self._settings.connection not in ("http", "https"):
+                    await self._close()
+
+    @asynccontextmanager
+    async def exclusive_turn(self) -> AsyncIterator[None]:
+        """The inverter to oneself, with no session open: for trying other settings."""
+        async with self._turn:
+            await self._close()
+            yield
+
+    async def read_raw(self, kind: Kind, address: int, count: int) -> Sequence[int]:
+        """Words as they are, for support and new models."""
+        async with self.exclusive() as transport:
+            found: list[int] = []
+            while len(found) < count:
+                size = min(transport.max_words, count - len(found))
+                found += await transport.read(kind, address + len(found), size)
+            if len(found) != count:
+                raise BrokenReply(f"{len(found)} words instead of {count}")
+            return found

@@ -1,0 +1,166 @@
+"""The task that moves one export's queue to its destination, whatever happens to the others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sungather.clock import Clock
+from sungather.exports.destination import Blocked, Delivery, Destination, Later, NotYet
+from sungather.exports.outbox import Outbox
+from sungather.readings.snapshot import Snapshot
+
+log = logging.getLogger("sungather.exports")
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_BLOCKED_PAUSE = 300.0
+_IDLE = 15.0
+
+
+class State(StrEnum):
+    STARTING = "starting"
+    OK = "ok"
+    RETRYING = "retrying"
+    BLOCKED = "blocked"
+
+
+@dataclass
+class Status:
+    """What an owner wants to know about an export."""
+
+    state: State = State.STARTING
+    last_success: datetime | None = None
+    last_error: str | None = None
+    last_error_at: datetime | None = None
+
+
+class Exporter:
+    """One export: its queue, its destination and its state."""
+
+    def __init__(self, name: str, destination: Destination, outbox: Outbox, clock: Clock) -> None:
+        self.name, self.destination, self.outbox = name, destination, outbox
+        self.status = Status()
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._pause = _FIRST_PAUSE
+        self._told = ""
+
+    def prepare(self, snapshot: Snapshot) -> str | None:
+        """The payload, or None. A fault in one export's rendering stays its own."""
+        try:
+            return self.destination.prepare(snapshot)
+        except Exception as error:
+            self._failed(State.RETRYING, f"cannot render the readings: {error!r}")
+            log.debug("%s", self.name, exc_info=True)
+            return None
+
+    def enqueue(self, key: str, at: float, payload: str | None) -> None:
+        if payload is None:
+            return
+        dropped = self.outbox.counts["dropped"]
+        self.outbox.add(key, at, payload)
+        if dropped == 0 and self.outbox.counts["dropped"]:
+            log.warning("%s: the queue is full, the oldest readings are being dropped", self.name)
+        self._wake.set()
+
+    def retry_now(self) -> None:
+        """Do not wait out the pause."""
+        self._pause = _FIRST_PAUSE
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Deliver for ever; ends only by cancellation."""
+        while True:
+            self._wake.clear()
+            pause = await self._step()
+            if pause > 0:
+                urgent = self.status.state is State.OK or self.status.state is State.STARTING
+                await self._sleep(pause, wakeable=urgent)
+
+    async def _sleep(self, seconds: float, *, wakeable: bool) -> None:
+        if not wakeable:
+            self._wake.clear()  # new readings must not cut short the pause after a failure; retry_now() may
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    await self._wake.wait()
+                    if wakeable or self._pause == _FIRST_PAUSE:
+                        return
+                    self._wake.clear()
+        except TimeoutError:
+            pass
+
+    async def _step(self) -> float:
+        """One delivery; seconds to wait before the next."""
+        items = self.outbox.peek(self.destination.batch)
+        try:
+            if not items:
+                await self.destination.idle()
+                return _IDLE
+            delivery = await self.destination.deliver(items)
+        except NotYet as error:
+            self._worked()
+            return min(error.seconds, _LONGEST_PAUSE)
+        except Blocked as error:
+            self._failed(State.BLOCKED, error.reason)
+            return _BLOCKED_PAUSE
+        except Later as error:
+            self._failed(State.RETRYING, error.reason)
+            return self._next_pause(error.seconds)
+        except Exception as error:
+            self._failed(State.RETRYING, f"unexpected: {error!r}")
+            log.debug("%s", self.name, exc_info=True)
+            return self._next_pause(None)
+        self._record(delivery)
+        return 0.0
+
+    def _record(self, delivery: Delivery) -> None:
+        for item, reason in delivery.rejected:
+            log.warning("%s: refused the reading %s for good: %s", self.name, item.key, reason)
+            self.status.last_error, self.status.last_error_at = reason, self._clock.now()
+        self.outbox.done(delivery.sent, [item for item, _ in delivery.rejected])
+        self._worked(sent=bool(delivery.sent))
+
+    def _worked(self, *, sent: bool = False) -> None:
+        if self.status.state in (State.RETRYING, State.BLOCKED):
+            log.warning("%s: works again, %d waiting", self.name, self.outbox.waiting)
+        self.status.state, self._pause, self._told = State.OK, _FIRST_PAUSE, ""
+        if sent:
+            self.status.last_success = self._clock.now()
+
+    def _failed(self, state: State, reason: str) -> None:
+        self.outbox.count("failures")
+        self.status.state = state
+        self.status.last_error, self.status.last_error_at = reason, self._clock.now()
+        if reason != self._told:
+            log.warning("%s: %s; %d waiting", self.name, reason, self.outbox.waiting)
+            self._told = reason
+
+    def _next_pause(self, asked: float | None) -> float:
+        pause, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)
+        return max(pause, asked or 0.0)
+
+    async def drain(self, seconds: float) -> bool:
+        """Wait until the queue is empty or `seconds` have passed; True when it is."""
+        until = self._clock.monotonic() + seconds
+        while self.outbox.waiting and self._clock.monotonic() < until:
+            if self.status.state is State.BLOCKED:
+                break
+            await asyncio.sleep(0.05)
+        return self.outbox.waiting == 0 and self.status.state is not State.BLOCKED
+
+    async def close(self) -> None:
+        try:
+            async with asyncio.timeout(2):
+                await self.destination.close()
+        except (TimeoutError, OSError):
+            pass
+        self.outbox.close()
+
+
+def waiting(exporters: Iterable[Exporter]) -> int:
+    return sum(e.outbox.waiting for e in exporters)

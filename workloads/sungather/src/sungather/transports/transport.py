@@ -1,0 +1,120 @@
+"""The one interface to an inverter, and the ways in which reading can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from sungather.errors import SungatherError
+from sungather.registers.register import Kind
+
+
+class Transport(Protocol):
+    """One session with one inverter. Addresses are documented ones (wire address + 1).
+
+    Every call ends within the timeout it was built with. After any TransportError except Refusal the session is
+    over: close() it and open() again.
+    """
+
+    max_words: int
+    name: str
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def read(self, kind: Kind, address: int, count: int) -> Sequence[int]: ...
+
+    async def write(self, address: int, words: Sequence[int]) -> None: ...
+
+
+class TransportError(SungatherError):
+    """The inverter could not be asked. `label` names the class of failure in metrics."""
+
+    label = "transport"
+    hint = ""
+
+
+class Unreachable(TransportError):
+    """No connection: name not found, refused, no route, no answer to the connection attempt."""
+
+    label = "unreachable"
+    hint = "check power, network and address; a string inverter sleeps at night"
+
+
+class NoReply(TransportError):
+    """Connected, but the answer did not come in time."""
+
+    label = "no-reply"
+    hint = "another program may hold the inverter's only session; raise timeout: if the link is slow"
+
+
+class BrokenReply(TransportError):
+    """The answer broke off or does not follow the protocol."""
+
+    label = "broken-reply"
+    hint = "check connection: (modbus, sungrow, http, tls, https) and slave:"
+
+
+class LoginRefused(TransportError):
+    """The dongle did not accept user and password."""
+
+    label = "login-refused"
+    hint = "set inverter: username: and password: to the dongle's own login"
+
+
+class SessionExpired(TransportError):
+    """The dongle's token ran out; a new session gets a new one."""
+
+    label = "session-expired"
+
+
+class Occupied(TransportError):
+    """The dongle gave the session to another user, or ended it."""
+
+    label = "occupied"
+    hint = "the dongle has one user at a time: close its web page and app"
+
+
+class CertificateChanged(TransportError):
+    """The TLS certificate is not the one seen first."""
+
+    label = "certificate-changed"
+
+    def __init__(self, seen: str, pinned: str) -> None:
+        self.seen, self.pinned = seen, pinned
+        super().__init__(
+            f"certificate {seen[:16]}... is not the one known for this inverter ({pinned[:16]}...)"
+        )
+
+    @property
+    def hint(self) -> str:  # type: ignore[override]
+        return f"if the device was changed or updated, set inverter: certificate: {self.seen}"
+
+
+EXCEPTIONS = {
+    1: "function not supported",
+    2: "address not available",
+    3: "value or count not allowed",
+    4: "device failure",
+    5: "acknowledged, still working",
+    6: "device busy",
+    8: "memory parity error",
+    10: "gateway path unavailable",
+    11: "gateway target did not answer",
+}
+
+
+class Refusal(TransportError):
+    """A Modbus exception: the session is fine, this request was refused."""
+
+    label = "refused"
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        super().__init__(f"exception {code} ({EXCEPTIONS.get(code, 'unknown')})")
+
+    @property
+    def permanent(self) -> bool:
+        """True when asking again for the same words makes no sense."""
+        return self.code in (1, 2, 3)
