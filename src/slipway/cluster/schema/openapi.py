@@ -1,4 +1,4 @@
-"""OpenAPI v3 documents: an index, and one document a group version, made when first asked for.
+"""OpenAPI documents: for v3 an index and one document a group version, for v2 one; made when first asked for.
 
 What Kubernetes publishes for its own kinds is data (`builtin.paths`, `definitions`, `prose`); custom resources
 are added by `openapi_custom`. kubectl reads these for `explain`, to learn that the server validates fields, and
@@ -17,11 +17,14 @@ import orjson
 from slipway.cluster.schema import builtin
 from slipway.cluster.schema.openapi_custom import custom_definitions, custom_paths
 from slipway.cluster.schema.openapi_expansion import expanded_paths, published_definitions
+from slipway.cluster.schema.openapi_v2 import swagger
+from slipway.cluster.schema.openapi_v2_protobuf import encode
 from slipway.cluster.schema.resource import Catalogue, Resource
 
 JsonObject = dict[str, Any]
 SchemaOfCustom = Callable[[Resource], JsonObject | None]
 
+_V2, _V2_PROTOBUF = "v2 json", "v2 protobuf"  # their names among the documents
 # Published beside the group versions, and kept whatever is served.
 _GENERAL = ("api", "apis", "version", "openid/v1/jwks", ".well-known/openid-configuration")
 
@@ -86,8 +89,19 @@ class OpenApi:
         self._made[name] = Document(orjson.dumps(self._content(name)), self._hash(name))
         return self._made[name]
 
-    def everything(self) -> JsonObject:
-        """All documents as one, the source of `/openapi/v2`."""
+    def v2(self, *, protobuf: bool = False) -> Document:
+        """The answer to `/openapi/v2`, in JSON or in protobuf."""
+        self._forget_when_changed()
+        name = _V2_PROTOBUF if protobuf else _V2
+        if name not in self._made:
+            document = swagger(self._everything(), f"v{self._minor}.0")
+            self._made[name] = Document(
+                encode(document) if protobuf else orjson.dumps(document), self._hash(name)
+            )
+        return self._made[name]
+
+    def _everything(self) -> JsonObject:
+        """All documents as one."""
         whole: JsonObject = {"paths": {}, "schemas": {}}
         for name in self._names():
             content = self._content(name)
@@ -104,7 +118,7 @@ class OpenApi:
         self._made = {
             name: made
             for name, made in self._made.items()
-            if name and name in self._names() and self._hash(name) == made.hash
+            if name and name in {*self._names(), _V2, _V2_PROTOBUF} and self._hash(name) == made.hash
         }
 
     def _names(self) -> list[str]:
@@ -125,6 +139,8 @@ class OpenApi:
 
     def _hash(self, name: str) -> str:
         """Known without making the document: the index needs them all."""
+        if name in (_V2, _V2_PROTOBUF):
+            return _digest("".join(self._hash(part) for part in self._names()).encode())
         if name not in self._hashes:
             custom = [(repr(resource), self._schema_of_custom(resource)) for resource in self._custom(name)]
             self._hashes[name] = _digest(

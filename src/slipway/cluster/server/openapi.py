@@ -12,13 +12,15 @@ from urllib.parse import parse_qs, unquote
 from slipway.cluster.clock import Clock
 from slipway.cluster.exchange import Identity, Request, Response
 from slipway.cluster.schema.openapi import Document, OpenApi
+from slipway.cluster.schema.openapi_v2_protobuf import ACCEPTED_AS, MEDIA_TYPE
+from slipway.cluster.server.negotiation import MediaType, parse_accept
 
 _INDEX_TYPE = "text/plain; charset=utf-8"  # not JSON: so the original has it
 _JSON = "application/json"
 
 
 class OpenApiDocuments:
-    """Answers GET of /openapi/v3 and /openapi/v3/…; None for what it does not know."""
+    """Answers GET of /openapi/v2, /openapi/v3 and /openapi/v3/…; None for what it does not know."""
 
     def __init__(self, open_api: OpenApi, clock: Clock) -> None:
         self._open_api = open_api
@@ -30,7 +32,18 @@ class OpenApiDocuments:
                 return _answer(request, self._open_api.index(), _INDEX_TYPE)
             case ["openapi", "v3", name]:
                 return self._document(request, name)
+            case ["openapi", "v2"]:
+                return self._v2(request)
         return None
+
+    def _v2(self, request: Request) -> Response:
+        """In the first form that the client names and we have; JSON when it names none."""
+        for media in parse_accept(request.headers.get("accept", "")) or [MediaType("*/*")]:
+            if media.name in (MEDIA_TYPE, ACCEPTED_AS):
+                return _answer(request, self._open_api.v2(protobuf=True), MEDIA_TYPE)
+            if media.name in (_JSON, "application/*", "*/*"):
+                return _answer(request, self._open_api.v2(), _JSON)
+        return Response(406, {"vary": "Accept"})
 
     def _document(self, request: Request, name: str) -> Response | None:
         document = self._open_api.document(name)
