@@ -56,6 +56,16 @@ async def test_an_old_hash_leads_to_the_new_one(documents: OpenApiDocuments) -> 
     assert answer.headers["location"] == await address_of(documents, "apis/apps/v1")
 
 
+async def test_v2_comes_in_the_form_that_is_asked_for(documents: OpenApiDocuments) -> None:
+    plain = await get(documents, "/openapi/v2")
+    assert plain.headers["content-type"] == "application/json"
+    kubectl = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+    encoded = await get(documents, "/openapi/v2", accept=kubectl)
+    assert encoded.headers["content-type"] == "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    assert encoded.body != plain.body
+    assert (await get(documents, "/openapi/v2", accept="text/html")).status == 406
+
+
 async def test_an_unknown_document_is_not_found(documents: OpenApiDocuments) -> None:
     assert (await get(documents, "/openapi/v3/apis/nope/v1")).status == 404
     assert await documents(Request("GET", "/openapi/v9"), ANYBODY) is None
