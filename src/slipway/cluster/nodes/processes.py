@@ -181,10 +181,8 @@ class ProcessContainer:
     async def signal(self, number: int) -> None:
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                if number == signal.SIGKILL:
-                    os.killpg(self._process.pid, number)
-                else:
-                    os.kill(self._process.pid, number)
+                # Without a PID namespace nobody ends the rest of the group when its first process ends.
+                os.killpg(self._process.pid, number)
 
     async def exec(self, argv: Sequence[str], *, stdin: bool, tty: bool) -> Session:
         return await start_session(argv, self._variables, self._folder(), stdin=stdin, tty=tty)
