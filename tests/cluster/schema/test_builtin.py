@@ -133,12 +133,13 @@ def test_two_catalogues_do_not_share_what_a_crd_adds() -> None:
     assert second.find("apps", "v1", "deployments") is not None
 
 
-def test_every_served_kind_has_a_shape_with_its_object_fields() -> None:
-    for resource in load_catalogue().resources.values():
-        shape = shape_of(resource.group, resource.version, resource.kind)
+@pytest.mark.parametrize("minor", minors())
+def test_every_served_kind_has_a_shape_with_its_object_fields(minor: str) -> None:
+    for resource in load_catalogue(minor).resources.values():
+        shape = shape_of(resource.group, resource.version, resource.kind, minor)
         assert {"apiVersion", "kind", "metadata"} <= set(shape.properties), resource.qualified
         if "list" in resource.verbs:
-            listing = shape_of(resource.group, resource.version, resource.list_kind)
+            listing = shape_of(resource.group, resource.version, resource.list_kind, minor)
             assert listing.properties["items"].items is not None
 
 
@@ -212,7 +213,14 @@ def test_unknown_kinds_and_minors_are_named() -> None:
         shape_of("apps", "v1", "Deploy")
     with pytest.raises(UnknownMinor, match=r"'1\.2' is not available here; choose one of .*1\.37"):
         load_catalogue("1.2")
-    assert "1.37" in minors()
+
+
+def test_three_minors_stand_side_by_side() -> None:
+    assert minors() == ("1.37", "1.36", "1.35")
+    young = ("certificates.k8s.io", "v1", "podcertificaterequests")
+    assert load_catalogue("1.37").find(*young) is not None
+    assert load_catalogue("1.35").find(*young) is None
+    assert shape_of("", "v1", "Pod", "1.35") is not shape_of("", "v1", "Pod", "1.37")
 
 
 def test_events_are_selected_by_the_field_names_of_their_group() -> None:

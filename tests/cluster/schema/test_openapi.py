@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slipway.cluster.schema.builtin import load_catalogue
+from slipway.cluster.schema.builtin import load_catalogue, minors
 from slipway.cluster.schema.openapi import OpenApi
 from slipway.cluster.schema.resource import Catalogue, Resource, Subresource
 
@@ -111,6 +111,15 @@ def test_every_reference_of_every_document_resolves(documents: OpenApi, catalogu
         known = document["components"].get("schemas", {})
         for reference in references(document):
             assert reference.removeprefix("#/components/schemas/") in known, (name, reference)
+
+
+@pytest.mark.parametrize("minor", minors())
+def test_every_minor_has_all_its_documents(minor: str) -> None:
+    documents = OpenApi(load_catalogue(minor), lambda _: None, minor)
+    for name in index(documents):
+        document = read(documents, name)
+        assert document["info"]["version"] == f"v{minor}.0"
+        assert document["paths"], name
 
 
 def references(part: Any) -> set[str]:

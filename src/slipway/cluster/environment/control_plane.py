@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 from dataclasses import dataclass
+from functools import partial
 
 from slipway.cluster.access.admission.chain import Chain, Plugin
 from slipway.cluster.access.admission.default_storage_class import DefaultStorageClass
@@ -59,7 +60,9 @@ class ControlPlane:
     def create(cls, options: ClusterOptions, clock: Clock) -> ControlPlane:
         randomness = random.Random(options.seed)
         store = Store(Journal(options.state) if options.state else None, options.window)
-        definitions = Definitions(load_catalogue(options.version), make_builtin)
+        definitions = Definitions(
+            load_catalogue(options.version), partial(make_builtin, minor=options.version)
+        )
         registry = Registry(
             store, definitions, clock, randomness=randomness, service_range=options.service_range
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from slipway.cluster.registry.definition import Definition, Row, row_of
 from slipway.cluster.registry.strategies import strategy_of
-from slipway.cluster.schema.builtin import shape_of
+from slipway.cluster.schema.builtin import DEFAULT_MINOR, shape_of
 from slipway.cluster.schema.builtin_selectors import field_selectors
 from slipway.cluster.schema.crd import set_defaults
 from slipway.cluster.schema.resource import Resource
@@ -17,7 +17,7 @@ Object = dict[str, Any]
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
 
 
-def make_builtin(resource: Resource) -> Definition:
+def make_builtin(resource: Resource, minor: str = DEFAULT_MINOR) -> Definition:
     row = row_of(resource)
     bucket = row.storage or resource.qualified
     selectable = {name: field.value_of for name, field in field_selectors(resource).items()}
@@ -29,7 +29,7 @@ def make_builtin(resource: Resource) -> Definition:
         bucket=bucket,
         row=row,
         strategy=strategy_of(resource),
-        shape=partial(shape_of, resource.group, resource.version, resource.kind),
+        shape=partial(shape_of, resource.group, resource.version, resource.kind, minor),
         decode=lambda obj, mode: [],
         default=set_defaults if resource.qualified == CRDS else _nothing,
         validate=_no_errors,
