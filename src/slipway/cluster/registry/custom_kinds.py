@@ -6,6 +6,7 @@ strategy None; webhooks may come later).
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from typing import Any
 
@@ -20,9 +21,11 @@ from slipway.cluster.schema.crd import (
     resources_of,
     storage_version,
     version_of,
+    version_priority,
 )
 from slipway.cluster.schema.jsonpath import compile_path, to_text
 from slipway.cluster.schema.resource import Resource
+from slipway.cluster.schema.shape import Shape
 from slipway.cluster.schema.structural_defaults import apply_defaults
 from slipway.cluster.schema.structural_embedded import MalformedMetadata, coerce
 from slipway.cluster.schema.structural_pruning import drop_nulls, prune
@@ -41,6 +44,8 @@ def serve(definitions: Definitions, crd: Object) -> None:
             definitions.remove_custom(group, known.version, plural)
     for resource in wanted:
         definitions.put_custom(make_custom(resource, crd))
+    if group in definitions.catalogue.version_order:
+        definitions.catalogue.version_order[group].sort(key=version_priority)
 
 
 def withdraw(definitions: Definitions, crd: Object) -> None:
@@ -55,6 +60,8 @@ def make_custom(resource: Resource, crd: Object) -> Definition:
     version = version_of(crd, resource.version)
     declared = next(v for v in crd["spec"]["versions"] if v["name"] == resource.version)
     stored_as = f"{resource.group}/{storage_version(crd)}"
+    shapes = {v["name"]: version_of(crd, v["name"]).shape for v in crd["spec"]["versions"]}
+    shapes[version.name] = version.shape  # one shape per version: compiled rules are kept with it
     custom: dict[str, Any] = {
         "columns": declared.get("additionalPrinterColumns") or [],
         "list_kind": crd["status"]["acceptedNames"].get("listKind") or resource.list_kind,
@@ -74,12 +81,12 @@ def make_custom(resource: Resource, crd: Object) -> Definition:
         bucket=f"{resource.plural}.{resource.group}",
         row=Row(unconditional_update=False),
         strategy=Strategy(),
-        shape=lambda: version.shape,
+        shape=lambda: version.typed,
         decode=partial(_decode, version),
         default=partial(_default, version),
         validate=partial(_validate, resource, version),
-        to_storage=partial(_tagged, stored_as),
-        from_storage=partial(_read, version, resource.api_version),
+        to_storage=partial(_store, shapes, stored_as),
+        from_storage=partial(_read, shapes, resource.api_version),
         selectable=_selectors(version),
         declares_fields=True,
         storage_api_version=stored_as,
@@ -113,18 +120,28 @@ def _validate(
     return errors + validate(obj, version.shape, old)
 
 
-def _tagged(api_version: str, obj: Object) -> Object:
-    return obj if obj.get("apiVersion") == api_version else {**obj, "apiVersion": api_version}
+def _store(shapes: dict[str, Shape], api_version: str, obj: Object) -> Object:
+    """The object as its storage version has it: fields that this version does not know are lost."""
+    if obj.get("apiVersion") == api_version:
+        return obj
+    stored = copy.deepcopy(obj)
+    stored["apiVersion"] = api_version
+    prune(stored, shapes[api_version.rpartition("/")[2]])
+    return stored
 
 
-def _read(version: CustomVersion, api_version: str, stored: Object) -> Object:
-    """What was stored may be older than the schema: prune what it no longer knows, default what is new."""
-    import copy
-
+def _read(shapes: dict[str, Shape], api_version: str, stored: Object) -> Object:
+    """A stored object as one version has it. It may be older than the schema: it is pruned and defaulted by the
+    version in which it was stored, and pruned, but not defaulted again, by the version asked for."""
     obj = copy.deepcopy(stored)
-    obj["apiVersion"] = api_version
-    prune(obj, version.shape)
-    apply_defaults(obj, version.shape)
+    as_stored = shapes.get(str(obj["apiVersion"]).rpartition("/")[2])
+    if as_stored is not None:
+        prune(obj, as_stored)
+        drop_nulls(obj, as_stored)
+        apply_defaults(obj, as_stored)
+    if obj["apiVersion"] != api_version:
+        obj["apiVersion"] = api_version
+        prune(obj, shapes[api_version.rpartition("/")[2]])
     return obj
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
+from slipway.cluster.schema.builtin import shape_of
 from slipway.cluster.schema.resource import Resource, Subresource
 from slipway.cluster.schema.shape import Shape
 from slipway.cluster.schema.structural import shape_of_schema
@@ -37,7 +39,8 @@ class CustomVersion:
     """One version of a CRD, ready to apply to objects."""
 
     name: str
-    shape: Shape
+    shape: Shape  # as the schema has it: for pruning, defaults and validation
+    typed: Shape  # with apiVersion, kind and metadata, which no schema needs to name: for server-side apply
     has_status: bool
     scale: ScalePaths | None
     selectable_fields: tuple[str, ...]  # as field selectors name them: `spec.color`
@@ -180,6 +183,34 @@ def _set(
     }
 
 
+def mark_terminating(crd: Crd, now: str) -> dict[str, Any]:
+    """The status of a CRD whose deletion has begun: its objects are to go first."""
+    status = dict(crd.get("status") or {})
+    by_type = {condition["type"]: dict(condition) for condition in status.get("conditions") or []}
+    message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
+    _set(by_type, "Terminating", "True", "InstanceDeletionPending", message, now)
+    return {**status, "conditions": list(by_type.values())}
+
+
+def status_ownership(status: dict[str, Any], now: str) -> dict[str, Any]:
+    """The managedFields entry of the API server, which writes accepted names and conditions itself."""
+    names: dict[str, Any] = {f"f:{key}": {} for key in sorted(status["acceptedNames"])}
+    facts = ("lastTransitionTime", "message", "reason", "status", "type")
+    conditions: dict[str, Any] = {
+        f'k:{{"type":"{condition["type"]}"}}': {".": {}, **{f"f:{fact}": {} for fact in facts}}
+        for condition in sorted(status["conditions"], key=lambda one: str(one["type"]))
+    }
+    return {
+        "manager": "kube-apiserver",
+        "operation": "Update",
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "time": now,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:status": {"f:acceptedNames": names, "f:conditions": conditions}},
+        "subresource": "status",
+    }
+
+
 def is_established(crd: Crd) -> bool:
     conditions = (crd.get("status") or {}).get("conditions") or []
     return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
@@ -230,9 +261,11 @@ def version_of(crd: Crd, name: str) -> CustomVersion:
         newer = _newer_version(crd, name)
         if not version.get("deprecationWarning") and newer:
             warning += f"; use {group}/{newer} {kind}"
+    shape = shape_of_schema((version.get("schema") or {}).get("openAPIV3Schema") or {})
     return CustomVersion(
         name=name,
-        shape=shape_of_schema((version.get("schema") or {}).get("openAPIV3Schema") or {}),
+        shape=shape,
+        typed=_typed(shape, root=True),
         has_status=declared.get("status") is not None,
         scale=None
         if scale is None
@@ -244,6 +277,26 @@ def version_of(crd: Crd, name: str) -> CustomVersion:
         ),
         deprecation_warning=warning,
     )
+
+
+def _typed(shape: Shape, *, root: bool = False) -> Shape:
+    """The shape with the type and metadata fields of the resource and of the objects embedded in it."""
+    properties = {name: _typed(child) for name, child in shape.properties.items()}
+    if root or shape.embedded:
+        text = Shape(kind="string", rules={"type": ("string",)})
+        properties = {**properties, "apiVersion": text, "kind": text, "metadata": _metadata_shape()}
+    return replace(
+        shape,
+        kind="object" if root else shape.kind,
+        properties=properties,
+        items=None if shape.items is None else _typed(shape.items),
+        additional=None if shape.additional is None else _typed(shape.additional),
+    )
+
+
+@lru_cache(maxsize=1)
+def _metadata_shape() -> Shape:
+    return shape_of("", "v1", "ConfigMap").properties["metadata"]
 
 
 def storage_version(crd: Crd) -> str:

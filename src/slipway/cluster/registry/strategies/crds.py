@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from slipway.cluster.registry import custom_kinds
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.strategy import Strategy
-from slipway.cluster.schema.crd import accept_names, status_on_create, status_on_update
+from slipway.cluster.schema.crd import (
+    accept_names,
+    mark_terminating,
+    status_on_create,
+    status_on_update,
+    status_ownership,
+)
 from slipway.cluster.schema.crd_validation import crd_errors
 from slipway.cluster.status import FieldError
 from slipway.cluster.store import Put
@@ -42,11 +48,18 @@ class CrdStrategy(Strategy):
 
     def after_delete(self, registry: Registry, obj: Object) -> None:
         custom_kinds.withdraw(registry.definitions, obj)
+        for other in registry.objects("apiextensions.k8s.io", "v1", "customresourcedefinitions"):
+            if other["spec"]["group"] == obj["spec"]["group"]:
+                self._settle(registry, other)  # names that it held are free now
 
     def begin_delete(self, registry: Registry, call: Call, obj: Object) -> None:
         finalizers = obj["metadata"].setdefault("finalizers", [])
         if CLEANUP not in finalizers:
             finalizers.append(CLEANUP)
+        # A CRD's own delete neither counts as a change of its spec nor grants time.
+        obj["metadata"].pop("deletionGracePeriodSeconds", None)
+        obj["metadata"]["generation"] = int(obj["metadata"].get("generation") or 1) - 1
+        obj["status"] = mark_terminating(obj, registry.clock.timestamp())
 
     def holds(self, obj: Object) -> bool:
         return not obj["metadata"].get("deletionTimestamp")
@@ -59,6 +72,7 @@ class CrdStrategy(Strategy):
             definition = registry.definitions.find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
             settled = copy.deepcopy(crd)
             settled["status"] = status
+            _own_status(settled, registry.clock.timestamp())
             revision = int(crd["metadata"]["resourceVersion"])
 
             def make(revision: int) -> Object:
@@ -70,3 +84,14 @@ class CrdStrategy(Strategy):
             )
             crd = record.value
         custom_kinds.serve(registry.definitions, crd)
+
+
+def _own_status(crd: Object, now: str) -> None:
+    """Say in managedFields that the API server wrote the status."""
+    entry = status_ownership(crd["status"], now)
+    others = [
+        one
+        for one in crd["metadata"].get("managedFields") or ()
+        if (one.get("manager"), one.get("subresource")) != (entry["manager"], entry["subresource"])
+    ]
+    crd["metadata"]["managedFields"] = sorted([*others, entry], key=lambda one: (one["time"], one["manager"]))
