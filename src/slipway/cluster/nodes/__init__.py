@@ -1,7 +1,7 @@
-"""Nodes: agents that register a Node, run the pods bound to it, and answer the API server's questions about them.
+"""Nodes that run pods: simulated, as local processes, or in Linux namespaces.
 
-A pod enters through `agent`, which gives it a `pod_worker`; that prepares `volumes`, asks a `runtime` for a
-sandbox, and supervises each container (`container`): `images` says what a name means, `variables` what it sees,
-`probes` how it is, `logs` what it said. `pod_status` turns what is known into the status that the API shows.
-Runtimes: `processes` (plain child processes), `namespaces` (Linux namespaces), `simulated` (nothing at all).
+In the order in which a pod meets them: `agent` watches the pods of a node and holds one `pod_state` for each;
+`pod_step` decides, purely, what is to be done next; `pod_worker` does it with the help of `images`, `volumes`,
+`container_environment`, `probes` and a `runtime`; `pod_status` words what came of it for the API. `kubelet_service` answers
+the API server's questions (logs, exec, …). `services` and `dns` make Service addresses and names work.
 """

@@ -1,231 +1,157 @@
-"""A node: registers itself, runs the pods bound to it, and is the API server's way to their streams."""
+"""One node: registers it, keeps its lease and status fresh, and gives each of its pods a worker."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from slipway.cluster.client.client import Client
-from slipway.cluster.client.events import EventRecorder
+from slipway.cluster.client.client import PatchType
 from slipway.cluster.client.informer import Informer
-from slipway.cluster.client.resources import (
-    CONFIG_MAPS,
-    PERSISTENT_VOLUME_CLAIMS,
-    PERSISTENT_VOLUMES,
-    PODS,
-    SECRETS,
-    SERVICE_ACCOUNTS,
-    SERVICES,
-)
-from slipway.cluster.exchange import Duplex
-from slipway.cluster.kubelet import LogOptions, Session, StreamError
-from slipway.cluster.nodes.images import ImageTable
-from slipway.cluster.nodes.logs import read
-from slipway.cluster.nodes.pod_worker import Node, PodWorker
-from slipway.cluster.nodes.registration import Registration, host_capacity
-from slipway.cluster.nodes.runtime import Container, Runtime
+from slipway.cluster.client.objects import is_deleting, key_of, uid_of
+from slipway.cluster.client.resources import LEASES, NODES, PODS
+from slipway.cluster.nodes.node_object import NodeFacts, node_object, node_status
+from slipway.cluster.nodes.pod_worker import PodWorker
+from slipway.cluster.nodes.surroundings import Surroundings
 from slipway.cluster.status import StatusError
 
 logger = logging.getLogger(__name__)
+
 Object = dict[str, Any]
-STATUS_INTERVAL, LEASE_INTERVAL = 60.0, 10.0
-_KINDS = {"configmaps": CONFIG_MAPS, "secrets": SECRETS}
+LEASE_SECONDS = 40
+_RENEW = 10.0  # seconds; a quarter of the lease, as kubelet
+_STATUS = 300.0  # kubelet's nodeStatusReportFrequency
+_RETRY = 1.0
 
 
 class NodeAgent:
-    """One node's kubelet. `start` returns when the Node is registered and ready."""
-
-    def __init__(
-        self,
-        name: str,
-        client: Client,
-        runtime: Runtime,
-        images: ImageTable,
-        folder: Path,
-        *,
-        address: str = "127.0.0.1",
-        version: str = "1.37",
-        capacity: dict[str, str] | None = None,
-        resolver: str = "",
-    ) -> None:
-        self.name = name
-        self._client = client
-        self._runtime = runtime
-        self._images = images
-        self._capacity = capacity or host_capacity()
-        self._node = Node(name, address, self._capacity, folder, resolver)
-        self._registration = Registration(client, name, address, self._capacity, runtime.name, version)
-        self._recorder = EventRecorder(client, "kubelet", host=name)
-        self._pods = Informer(client, PODS, field_selector=f"spec.nodeName={name}")
-        self._services = Informer(client, SERVICES)
-        self._workers: dict[str, PodWorker] = {}
-        self._running: dict[str, asyncio.Task[None]] = {}
+    def __init__(self, around: Surroundings, facts: NodeFacts) -> None:
+        self.around = around
+        self.facts = facts
+        self.workers: dict[str, PodWorker] = {}  # by uid
+        self._pods = Informer(around.client, PODS, field_selector=f"spec.nodeName={facts.name}")
         self._tasks: list[asyncio.Task[None]] = []
+        self._node: Object = {}
 
     async def start(self) -> None:
-        await self._registration.register()
-        await self._registration.renew_lease()
+        """Register the node; pods are taken up in the background."""
+        await self._register()
         self._pods.add_handler(self._pod_changed)
-        for work in (
-            self._recorder.run(),
-            self._services.run(),
-            self._pods.run(),
-            self._every(STATUS_INTERVAL, self._registration.heartbeat),
-            self._every(LEASE_INTERVAL, self._registration.renew_lease),
-        ):
-            self._tasks.append(asyncio.create_task(work))
-        await self._services.wait_synced()
-        await self._pods.wait_synced()
+        self._begin(self.around.recorder.run())
+        self._begin(self._pods.run())
+        self._begin(self._for_ever(self._renew_lease, _RENEW))
+        self._begin(self._for_ever(self._report_status, _STATUS, first=_STATUS))
+        self._event("Starting", "Starting kubelet.")
 
     async def stop(self) -> None:
-        """End every pod's processes; the objects stay."""
-        for task in [*self._tasks, *self._running.values()]:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._running.values(), return_exceptions=True)
-        await self._runtime.close()
-        await self._client.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await asyncio.gather(*(worker.close() for worker in self.workers.values()))
+        self.workers.clear()
 
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await self._client.clock.sleep(seconds)
-            try:
-                await work()
-            except (StatusError, OSError) as error:
-                logger.warning("node %s: %s", self.name, error)
+    def worker(self, namespace: str, name: str) -> PodWorker | None:
+        for worker in self.workers.values():
+            if key_of(worker.pod) == (namespace, name):
+                return worker
+        return None
+
+    def files_changed(self, kind: str, namespace: str, name: str) -> None:
+        """A ConfigMap or Secret has changed: pods that show it are brought up to date."""
+        for worker in self.workers.values():
+            if worker.pod["metadata"]["namespace"] == namespace and _shows(worker.pod, kind, name):
+                worker.refresh_files()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
-        pod = new or old
-        assert pod is not None
-        uid = pod["metadata"]["uid"]
-        worker = self._workers.get(uid)
+        pod = new or old or {}
+        worker = self.workers.get(uid_of(pod))
+        if old is not None and new is not None and uid_of(old) != uid_of(new):
+            self._withdraw(uid_of(old))  # deleted and created anew between two lists
         if new is None:
-            task = self._running.get(uid)
-            if task is not None and worker is not None:
-                worker.update({**pod, "metadata": {**pod["metadata"], "deletionTimestamp": "gone"}})
-            return
-        if worker is not None:
+            self._withdraw(uid_of(pod))
+        elif worker is not None:
             worker.update(new)
-            return
-        if (new.get("status") or {}).get("phase") in {"Succeeded", "Failed"} and not new["metadata"].get(
-            "deletionTimestamp"
-        ):
-            return
-        worker = PodWorker(new, self._node, self._runtime, self._images, self._client, self._recorder, self)
-        self._workers[uid] = worker
-        self._running[uid] = asyncio.create_task(self._run(uid, worker))
+        elif not (is_deleting(new) and _over(new)):
+            self.workers[uid_of(new)] = PodWorker(self.around, new, self._gone)
 
-    async def _run(self, uid: str, worker: PodWorker) -> None:
+    def _withdraw(self, uid: str) -> None:
+        worker = self.workers.get(uid)
+        if worker is not None:
+            worker.withdraw()
+
+    def _gone(self, worker: PodWorker) -> None:
+        self.workers.pop(uid_of(worker.pod), None)
+
+    async def _register(self) -> None:
+        node = node_object(self.facts)
         try:
-            await worker.run()
-        except Exception:
-            logger.exception("pod %s", worker.pod["metadata"]["name"])
-        finally:
-            self._workers.pop(uid, None)
-            self._running.pop(uid, None)
-
-    # What pods ask for (pod_worker.Cluster)
-
-    def services(self) -> list[Object]:
-        return self._services.list()
-
-    async def fetch(self, namespace: str, kind: str, name: str) -> Object | None:
-        try:
-            return await self._client.get(_KINDS[kind], name, namespace)
+            self._node = await self.around.client.create(NODES, node)
         except StatusError as error:
-            if error.code == 404:
-                return None
-            raise
+            if error.reason != "AlreadyExists":
+                raise
+            labels = {"metadata": {"labels": node["metadata"]["labels"]}}
+            self._node = await self.around.client.patch(NODES, self.facts.name, "", labels)
+        await self._report_status()
+        await self._renew_lease()
 
-    async def token(self, pod: Object, source: Object) -> str:
-        metadata = pod["metadata"]
-        bound = {"kind": "Pod", "apiVersion": "v1", "name": metadata["name"], "uid": metadata["uid"]}
-        request = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {
-                "audiences": [source["audience"]] if source.get("audience") else [],
-                "expirationSeconds": source.get("expirationSeconds", 3600),
-                "boundObjectRef": bound,
-            },
+    async def _report_status(self) -> None:
+        now = self.around.clock.timestamp()
+        before = self._node.get("status") or {}
+        status = node_status(self.facts, now, before, self.around.images.names())
+        self._node = await self.around.client.patch(
+            NODES, self.facts.name, "", {"status": status}, PatchType.STRATEGIC, subresource="status"
+        )
+
+    async def _renew_lease(self) -> None:
+        client, name = self.around.client, self.facts.name
+        now = self.around.clock.micro_timestamp()
+        try:
+            await client.patch(LEASES, name, "kube-node-lease", {"spec": {"renewTime": now}})
+            return
+        except StatusError as error:
+            if error.code != 404:
+                raise
+        owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid_of(self._node)}
+        lease = {
+            "metadata": {"name": name, "namespace": "kube-node-lease", "ownerReferences": [owner]},
+            "spec": {"holderIdentity": name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now},
         }
-        account = pod["spec"].get("serviceAccountName") or "default"
-        answer = await self._client.create(
-            SERVICE_ACCOUNTS, request, namespace=metadata["namespace"], name=account, subresource="token"
-        )
-        return str(answer["status"]["token"])
+        await client.create(LEASES, lease)
 
-    async def claim_path(self, namespace: str, name: str) -> Path | None:
-        try:
-            claim = await self._client.get(PERSISTENT_VOLUME_CLAIMS, name, namespace)
-            volume_name = claim["spec"].get("volumeName")
-            if not volume_name or (claim.get("status") or {}).get("phase") != "Bound":
-                return None
-            volume = await self._client.get(PERSISTENT_VOLUMES, volume_name)
-        except StatusError as error:
-            if error.code == 404:
-                return None
-            raise
-        source = volume["spec"].get("hostPath") or volume["spec"].get("local") or {}
-        return Path(source["path"]) if source.get("path") else None
+    async def _for_ever(
+        self, work: Callable[[], Coroutine[Any, Any, None]], period: float, first: float = 0.0
+    ) -> None:
+        await self.around.clock.sleep(first or period)
+        while True:
+            try:
+                await work()
+                pause = period
+            except (StatusError, OSError) as error:
+                logger.debug("node %s: %s", self.facts.name, error)
+                pause = _RETRY
+            await self.around.clock.sleep(pause)
 
-    # kubelet.Kubelet
+    def _event(self, reason: str, message: str) -> None:
+        name = self.facts.name
+        reference = {"kind": "Node", "name": name, "uid": name}
+        self.around.recorder.event_for(reference, "Normal", reason, message)
 
-    def _worker(self, namespace: str, pod: str) -> PodWorker:
-        for worker in self._workers.values():
-            metadata = worker.pod["metadata"]
-            if (metadata["namespace"], metadata["name"]) == (namespace, pod):
-                return worker
-        raise StreamError(404, f'pods "{pod}" not found on node {self.name}')
 
-    def _running_container(self, namespace: str, pod: str, container: str) -> Container:
-        supervisor = self._worker(namespace, pod).supervisors.get(container)
-        if supervisor is None or supervisor.running is None:
-            raise StreamError(500, f'unable to upgrade connection: container not found ("{container}")')
-        return supervisor.running
+def _over(pod: Object) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
-    def logs(self, namespace: str, pod: str, container: str, options: LogOptions) -> AsyncIterator[bytes]:
-        worker = self._worker(namespace, pod)
-        supervisor = worker.supervisors.get(container)
-        if supervisor is None:
-            raise StreamError(
-                400, f'container "{container}" in pod "{pod}" is waiting to start: ContainerCreating'
-            )
-        state = supervisor.state
-        run = state.restarts
-        if options.previous:
-            if run == 0:
-                raise StreamError(
-                    400, f'previous terminated container "{container}" in pod "{pod}" not found'
-                )
-            run -= 1
-        elif state.phase == "waiting" and not state.last:
-            raise StreamError(
-                400, f'container "{container}" in pod "{pod}" is waiting to start: {state.reason}'
-            )
-        path = worker.log_path(container, run)
-        return read(
-            path, options, lambda: supervisor.state.restarts == run and supervisor.running is not None
-        )
 
-    async def exec(
-        self, namespace: str, pod: str, container: str, command: Sequence[str], *, stdin: bool, tty: bool
-    ) -> Session:
-        return await self._running_container(namespace, pod, container).exec(command, stdin=stdin, tty=tty)
-
-    async def attach(self, namespace: str, pod: str, container: str, *, stdin: bool, tty: bool) -> Session:
-        return await self._running_container(namespace, pod, container).attach(stdin=stdin, tty=tty)
-
-    async def port_forward(self, namespace: str, pod: str, port: int) -> Duplex:
-        worker = self._worker(namespace, pod)
-        if not worker.state.sandbox:
-            raise StreamError(500, f'pod "{pod}" is not running')
-        try:
-            return await worker.sandbox.connect(port)
-        except OSError as error:
-            raise StreamError(500, f"failed to connect to port {port} of pod {pod}: {error}") from None
-
-    async def stats(self) -> dict[str, Any]:
-        return await self._runtime.stats()
+def _shows(pod: Object, kind: str, name: str) -> bool:
+    field, by = ("configMap", "name") if kind == "ConfigMap" else ("secret", "secretName")
+    for volume in pod["spec"].get("volumes") or ():
+        if (volume.get(field) or {}).get(by) == name:
+            return True
+        for source in (volume.get("projected") or {}).get("sources") or ():
+            if (source.get(field) or {}).get("name") == name:
+                return True
+    return False

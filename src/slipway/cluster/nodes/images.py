@@ -1,123 +1,242 @@
-"""What image names mean here: declared mappings, a few stand-ins that every tutorial uses, else an honest failure.
+"""What an image name stands for on this machine: a declared mapping, tried from the first row to the last.
 
-There is no registry to pull from. A name resolves to the host's own root with a command, to a root file system,
-or to an unpacked OCI layout; anything else fails as a kubelet does when a pull fails.
+A row says by `match` (glob over the name, with or without tag) which names it serves, and with what: programs of
+the host's own root (`command`), a `rootfs` folder, an `oci` layout or archive, or a `python` function. Names that no
+row serves fail as a kubelet's do, and the message names the command that adds a row.
 """
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import hashlib
-import os
+import json
 import shutil
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from slipway.cluster.nodes.runtime import Image
+import yaml
+
+_FIELDS = {
+    "match", "command", "args", "env", "workingDir", "user", "rootfs", "oci", "python", "requires", "paths",
+}  # fmt: skip
+_WORDS = {"{python}": sys.executable, "{data}": str(Path(__file__).parent / "data")}
 
 
-class ImageFailure(Exception):
-    """The image cannot be had. The text is what the kubelet's Event says, with what to do about it."""
+class ImageError(Exception):
+    """An image cannot be had. `reason` is ErrImagePull, ErrImageNeverPull or InvalidImageName."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class MappingError(ValueError):
+    """A row of the mapping is wrong; the text says where and what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
-    """One mapping. `pattern` is a glob over the name without its tag. `root` None is the host's own root."""
+class Image:
+    """`layers` are folders, lowest first, that make up the root; empty for the host's own. `paths` are folders of
+    the host that must be visible in the container."""
 
-    pattern: str
+    name: str
+    id: str
+    entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
-    arguments: tuple[str, ...] = ()
-    root: Path | None = None
-    variables: Mapping[str, str] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    working_dir: str = ""
+    user: str = ""
+    layers: tuple[Path, ...] = ()
+    paths: tuple[Path, ...] = ()
 
 
-def split_name(name: str) -> tuple[str, str]:
-    """`registry/name` and tag or digest; the tag is `latest` when none is given."""
-    base, at, digest = name.partition("@")
-    head, slash, last = base.rpartition("/")
-    last, colon, tag = last.partition(":")
-    return f"{head}{slash}{last}", f"{at}{digest}" if at else (tag if colon else "latest")
+@dataclass(frozen=True, slots=True)
+class Row:
+    match: str
+    words: Mapping[str, Any]
+
+    def serves(self, name: str) -> bool:
+        return any(fnmatch.fnmatchcase(form, self.match) for form in forms(name))
 
 
-def short_name(repository: str) -> str:
-    """`docker.io/library/nginx` is `nginx`."""
-    for prefix in ("docker.io/library/", "docker.io/", "registry.k8s.io/", "index.docker.io/library/"):
-        if repository.startswith(prefix):
-            return repository.removeprefix(prefix)
-    return repository
+def forms(name: str) -> list[str]:
+    """The ways in which a row may name an image: as written, without tag, without the default registry."""
+    bare = name.partition("@")[0]
+    head, _, tail = bare.rpartition("/")
+    untagged = f"{head}/{tail.partition(':')[0]}" if head else tail.partition(":")[0]
+    found = [name, bare, untagged]
+    for prefix in ("docker.io/library/", "docker.io/", "index.docker.io/library/"):
+        found += [form.removeprefix(prefix) for form in (name, bare, untagged) if form.startswith(prefix)]
+    return list(dict.fromkeys(found))
 
 
-# A web server like nginx's out of the box: answers on port 80 with a page that says who it is.
-_WEB = (
-    "import http.server,os,socket;"
-    "root='/usr/share/nginx/html';"
-    "page=b'<!DOCTYPE html><title>Welcome to nginx!</title><h1>Welcome to nginx!</h1>"
-    "<p>This is the stand-in of slipway.</p>';\n"
-    "class H(http.server.SimpleHTTPRequestHandler):\n"
-    " def do_GET(self):\n"
-    "  if self.path=='/' and not os.path.exists(root+'/index.html'):\n"
-    "   self.send_response(200);self.send_header('Content-Type','text/html')\n"
-    "   self.send_header('Content-Length',str(len(page)));self.end_headers();self.wfile.write(page)\n"
-    "  else: super().do_GET()\n"
-    "os.chdir(root if os.path.isdir(root) else '/tmp')\n"
-    "http.server.ThreadingHTTPServer(('',int(os.environ.get('NGINX_PORT','80'))),H).serve_forever()"
-)
+def read_rows(text: str, where: str) -> list[Row]:
+    """Rows of a mapping file: YAML with a list under `images`. MappingError names the row and the field."""
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise MappingError(f"{where}: {error}") from None
+    return check_rows((document or {}).get("images") if isinstance(document, dict) else document, where)
 
 
-def _stand_ins() -> list[Declared]:
-    sleep = shutil.which("sleep") or "/bin/sleep"
-    shell = shutil.which("sh") or "/bin/sh"
-    return [
-        Declared("pause", (sleep, "infinity")),
-        Declared("busybox", (), (shell,)),
-        Declared("alpine", (), (shell,)),
-        Declared("debian", (), (shell,)),
-        Declared("ubuntu", (), (shell,)),
-        Declared("python", (), (sys.executable,)),
-        Declared("nginx", (), (sys.executable, "-c", _WEB)),
-        Declared("e2e-test-images/agnhost", (), (shell,)),
-    ]
+def check_rows(rows: Any, where: str) -> list[Row]:
+    if not isinstance(rows, list):
+        raise MappingError(f"{where}: expected a list of rows under `images`")
+    checked = []
+    for number, row in enumerate(rows):
+        place = f"{where}: images[{number}]"
+        if not isinstance(row, dict) or not isinstance(row.get("match"), str):
+            raise MappingError(f"{place}: `match` is missing; give a glob such as example.com/app:*")
+        unknown = sorted(set(row) - _FIELDS)
+        if unknown:
+            raise MappingError(
+                f"{place}.{unknown[0]}: unknown field; allowed are {', '.join(sorted(_FIELDS))}"
+            )
+        for name in ("command", "args", "paths"):
+            value = row.get(name)
+            if value is not None and not (
+                isinstance(value, list) and all(isinstance(word, str) for word in value)
+            ):
+                raise MappingError(f"{place}.{name}: {value!r} is not a list of strings")
+        kinds = [name for name in ("rootfs", "oci", "python") if row.get(name)]
+        if len(kinds) > 1:
+            raise MappingError(f"{place}: {' and '.join(kinds)} exclude each other; choose one")
+        checked.append(Row(row["match"], row))
+    return checked
 
 
-class ImageTable:
-    """`declared` comes first, in order; the stand-ins after it."""
-
-    def __init__(self, declared: list[Declared] | None = None) -> None:
-        self._declared = list(declared or [])
-
-    def declare(self, mapping: Declared) -> None:
-        self._declared.insert(0, mapping)
-
-    def resolve(self, name: str) -> Image:
-        """The image of a container's `image` field; ImageFailure when nothing is declared for it."""
-        repository, tag = split_name(name)
-        short = short_name(repository)
-        for mapping in [*self._declared, *_stand_ins()]:
-            candidates = (repository, short, f"{short}:{tag}", name)
-            if any(fnmatch.fnmatchcase(candidate, mapping.pattern) for candidate in candidates):
-                digest = hashlib.sha256(repr(mapping).encode() + tag.encode()).hexdigest()
-                variables = dict(mapping.variables or {})
-                variables.setdefault("PATH", os.environ.get("PATH", os.defpath))
-                return Image(
-                    name, f"slipway://{repository}@sha256:{digest}", mapping.root, mapping.command,
-                    mapping.arguments, variables,
-                )  # fmt: skip
-        raise ImageFailure(
-            f'failed to pull image "{name}": no image of that name is declared on this cluster and there is no'
-            f" registry to pull from; declare it: slipway up --image '{repository}=COMMAND' (or =ROOTFS-FOLDER)"
-        )
+def stand_ins() -> list[Row]:
+    """The names that every tutorial uses, as far as a host can serve them."""
+    return read_rows((files(__package__) / "data" / "stand_ins.yaml").read_text(), "stand_ins.yaml")
 
 
-def parse_declaration(text: str) -> Declared:
-    """`PATTERN=COMMAND…` or `PATTERN=/folder/with/a/root/file/system`; ValueError says what is wrong."""
-    import shlex
+class Images:
+    """Resolves names. `folder` is where OCI images are unpacked."""
 
-    pattern, equals, value = text.partition("=")
-    if not equals or not pattern or not value:
-        raise ValueError(f"{text!r}: write PATTERN=COMMAND or PATTERN=ROOTFS-FOLDER")
-    folder = Path(value).expanduser()
-    if folder.is_dir():
-        return Declared(pattern, root=folder.absolute())
-    return Declared(pattern, (), tuple(shlex.split(value)))
+    def __init__(self, rows: Iterable[Row] = (), *, folder: Path, mapping: Path | None = None) -> None:
+        self._rows = list(rows)
+        self._stand_ins = stand_ins()
+        self._folder = folder
+        self._mapping = mapping
+        self._seen: set[str] = set()
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Put a row before all others."""
+        self._rows[:0] = check_rows([dict(row)], "images.add")
+
+    def present(self, name: str) -> bool:
+        """Whether it was resolved before, as an image that need not be pulled again."""
+        return name in self._seen
+
+    def names(self) -> list[str]:
+        return sorted(self._seen)
+
+    async def resolve(self, name: str, policy: str = "IfNotPresent") -> Image:
+        """The image; ImageError when no row serves the name or what the row names is not there."""
+        if not name or name != name.strip() or any(char.isspace() for char in name):
+            raise ImageError(
+                "InvalidImageName",
+                f'Failed to apply default image tag "{name}": couldn\'t parse image name "{name}":'
+                " invalid reference format",
+            )
+        image = await self._find(name)
+        if image is None:
+            if policy == "Never":
+                raise ImageError(
+                    "ErrImageNeverPull",
+                    f'Container image "{name}" is not present with pull policy of Never',
+                )
+            raise ImageError(
+                "ErrImagePull",
+                f'nothing on this machine serves image "{name}": slipway images add {name} --command PROGRAM'
+                " (or --rootfs FOLDER, or --oci PATH)",
+            )
+        self._seen.add(name)
+        return image
+
+    async def _find(self, name: str) -> Image | None:
+        rows = [*self._rows, *self._mapped(), *self._stand_ins]
+        for row in rows:
+            if row.serves(name) and _possible(row):
+                return await asyncio.to_thread(self._make, name, row)
+        return None
+
+    def _mapped(self) -> list[Row]:
+        """The rows of the mapping file, read anew so that `slipway images add` works at once."""
+        if self._mapping is None or not self._mapping.exists():
+            return []
+        return read_rows(self._mapping.read_text(), str(self._mapping))
+
+    def _make(self, name: str, row: Row) -> Image:
+        words = row.words
+        if words.get("oci"):
+            from slipway.cluster.nodes.oci_images import unpack
+
+            try:
+                image = unpack(name, Path(words["oci"]).expanduser(), self._folder)
+            except (OSError, ValueError, KeyError) as error:
+                raise ImageError("ErrImagePull", f'failed to unpack image "{name}": {error}') from None
+            return _overlaid(image, words)
+        layers: tuple[Path, ...] = ()
+        if words.get("rootfs"):
+            rootfs = Path(words["rootfs"]).expanduser()
+            if not rootfs.is_dir():
+                raise ImageError("ErrImagePull", f'image "{name}": rootfs folder {rootfs} does not exist')
+            layers = (rootfs,)
+        base = Image(name, _digest(words), layers=layers, env={"PATH": _PATH})
+        return _overlaid(base, words)
+
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def _overlaid(base: Image, words: Mapping[str, Any]) -> Image:
+    """The image with what its row says on top."""
+    entrypoint, command = base.entrypoint, base.command
+    if words.get("python"):
+        module, _, function = words["python"].partition(":")
+        code = f"import sys; from {module} import {function or 'main'} as run; sys.exit(run())"
+        entrypoint, command = (sys.executable, "-c", code), ()
+    if words.get("command"):
+        entrypoint, command = _words(words["command"]), ()
+    if words.get("args") is not None:
+        command = _words(words["args"])
+    paths = [Path(word) for word in _words(words.get("paths") or ())]
+    if words.get("python") or any("{python}" in word for word in words.get("command") or ()):
+        paths += [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[4]]
+    return Image(
+        base.name,
+        base.id,
+        entrypoint,
+        command,
+        {**base.env, **{key: str(value) for key, value in (words.get("env") or {}).items()}},
+        words.get("workingDir") or base.working_dir,
+        str(words.get("user", base.user)),
+        base.layers,
+        tuple(dict.fromkeys(paths)),
+    )
+
+
+def _words(given: Iterable[str]) -> tuple[str, ...]:
+    out = []
+    for word in given:
+        for name, value in _WORDS.items():
+            word = word.replace(name, value)
+        out.append(word)
+    return tuple(out)
+
+
+def _possible(row: Row) -> bool:
+    required = row.words.get("requires")
+    return required is None or shutil.which(required) is not None
+
+
+def _digest(words: Mapping[str, Any]) -> str:
+    text = json.dumps(words, sort_keys=True, default=str)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

@@ -1,237 +1,224 @@
-"""The status of a pod, from what is known of its containers: a pure function.
-
-Phases, conditions and reasons as the kubelet reports them (k8s.io/kubernetes pkg/kubelet/status, facts only).
-"""
+"""PodStatus as kubelet reports it, from the pod and what is known about it. Pure."""
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-Object = dict[str, Any]
+from slipway.cluster.clock import format_timestamp
+from slipway.cluster.nodes.pod_state import (
+    ContainerState,
+    Ended,
+    Kind,
+    Object,
+    Phase,
+    PodState,
+    container_specs,
+)
+from slipway.cluster.nodes.pod_step import finished, initialized
 
-
-@dataclass(slots=True)
-class ContainerState:
-    """What the node knows of one container; times as metav1.Time."""
-
-    name: str
-    image: str
-    phase: Literal["waiting", "running", "terminated"] = "waiting"
-    reason: str = "ContainerCreating"
-    message: str = ""
-    exit_code: int = 0
-    signal: int = 0
-    started_at: str = ""
-    finished_at: str = ""
-    container_id: str = ""
-    image_id: str = ""
-    restarts: int = 0
-    started: bool = False
-    ready: bool = False
-    last: Object = field(default_factory=dict)  # the state before this one, if it was an end
-
-    def to_api(self) -> Object:
-        """ContainerStatus."""
-        status: Object = {
-            "name": self.name,
-            "state": {self.phase: self.detail()},
-            "lastState": copy.deepcopy(self.last),
-            "ready": self.ready,
-            "restartCount": self.restarts,
-            "image": self.image,
-            "imageID": self.image_id,
-        }
-        if self.container_id:
-            status["containerID"] = self.container_id
-        status["started"] = self.started
-        return status
-
-    def detail(self) -> Object:
-        if self.phase == "running":
-            return {"startedAt": self.started_at}
-        detail: Object = {}
-        if self.phase == "terminated":
-            detail["exitCode"] = self.exit_code
-            if self.signal:
-                detail["signal"] = self.signal
-        if self.reason:
-            detail["reason"] = self.reason
-        if self.message:
-            detail["message"] = self.message
-        if self.phase == "terminated":
-            if self.started_at:
-                detail["startedAt"] = self.started_at
-            detail["finishedAt"] = self.finished_at
-            if self.container_id:
-                detail["containerID"] = self.container_id
-        return detail
+_GROUPS = {
+    Kind.INIT: "initContainerStatuses",
+    Kind.SIDECAR: "initContainerStatuses",
+    Kind.APP: "containerStatuses",
+    Kind.EPHEMERAL: "ephemeralContainerStatuses",
+}
 
 
-@dataclass(slots=True)
-class PodState:
-    """What the node knows of a pod."""
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """Whose runtime and address the status names."""
 
-    init: list[ContainerState]
-    containers: list[ContainerState]
-    ephemeral: list[ContainerState] = field(default_factory=list)
-    sidecars: frozenset[str] = frozenset()  # init containers that run on beside the others
-    restart_policy: str = "Always"
-    address: str = ""
-    host_address: str = ""
-    start_time: str = ""
-    sandbox: bool = False
-    failure: tuple[str, str] | None = None  # reason and message that end the pod whatever its containers do
-    deleting: bool = False
-    gates: tuple[str, ...] = ()  # readiness gates: condition types
+    runtime: str
+    host_address: str
 
 
-def _init_done(state: PodState) -> bool:
-    return all(
-        (one.started if one.name in state.sidecars else one.phase == "terminated" and one.exit_code == 0)
-        for one in state.init
-    )
+def pod_status(pod: Object, state: PodState, reporter: Reporter, now: float) -> Object:
+    """The status to write. Conditions keep their transition time while their status stays the same."""
+    status: Object = {"phase": phase_of(pod, state)}
+    if state.failure:
+        status["reason"], status["message"] = state.failure
+    status["hostIP"] = reporter.host_address
+    status["hostIPs"] = [{"ip": reporter.host_address}]
+    status["startTime"] = format_timestamp(state.accepted_at)
+    if state.sandbox is not None and state.sandbox.address:
+        status["podIP"] = state.sandbox.address
+        status["podIPs"] = [{"ip": state.sandbox.address}]
+    generation = pod["metadata"].get("generation")
+    if generation is not None:
+        status["observedGeneration"] = generation
+    begun = initialized(state)
+    for kind, spec in container_specs(pod):
+        container = state.containers.get(spec["name"])
+        if container is not None:
+            row = _container_status(container, spec, reporter, waits_for_init=not begun and kind is Kind.APP)
+            status.setdefault(_GROUPS[kind], []).append(row)
+    status["conditions"] = _conditions(pod, state, status["phase"], now, generation)
+    return status
 
 
-def phase_of(state: PodState) -> str:
-    """Pending, Running, Succeeded or Failed."""
-    if state.failure is not None:
+def phase_of(pod: Object, state: PodState) -> str:
+    if state.failure:
         return "Failed"
-    for one in state.init:
-        failed = one.phase == "terminated" and one.exit_code != 0
-        if failed and one.name not in state.sidecars and state.restart_policy == "Never":
-            return "Failed"
-    if not _init_done(state):
-        return "Pending"
-    main = state.containers
-    ended = [one for one in main if one.phase == "terminated"]
-    if len(ended) == len(main) and main:
-        if state.restart_policy == "Always" and not state.deleting:
+    apps = state.of(Kind.APP)
+    if finished(pod, state):
+        ends = [container.ended for container in state.of(Kind.INIT, Kind.APP) if container.ended]
+        failed = any(ended.exit.code != 0 for ended in ends)
+        still = any(container.alive for container in state.of(Kind.SIDECAR))
+        if still:
             return "Running"
-        succeeded = all(one.exit_code == 0 for one in ended)
-        if succeeded:
-            return "Succeeded"
-        if state.restart_policy == "Never" or state.deleting:
-            return "Failed"
-        return "Running"
-    if any(one.phase == "waiting" and not one.last for one in main):
+        return "Failed" if failed else "Succeeded"
+    if state.torn_down or (pod["metadata"].get("deletionTimestamp") and not _any_alive(state)):
+        ran = [container.ended for container in apps if container.ended]
+        if len(ran) == len(apps) and apps:
+            return "Failed" if any(ended.exit.code != 0 for ended in ran) else "Succeeded"
+    if not initialized(state) and not any(container.id for container in apps):
+        return "Pending"
+    if any(c.phase in (Phase.WAITING, Phase.STARTING) and c.ended is None for c in apps):
         return "Pending"
     return "Running"
 
 
-def _condition(
-    kind: str,
-    true: bool,
-    now: str,
-    old: dict[str, Object],
-    generation: int,
-    reason: str = "",
-    message: str = "",
+def _any_alive(state: PodState) -> bool:
+    return any(container.alive for container in state.containers.values())
+
+
+def _container_status(
+    container: ContainerState, spec: Mapping[str, Any], reporter: Reporter, *, waits_for_init: bool
 ) -> Object:
-    status = "True" if true else "False"
-    before = old.get(kind, {})
-    condition: Object = {
+    row: Object = {
+        "name": container.name,
+        "state": _current(container, reporter, waits_for_init),
+        "lastState": {},
+        "ready": _ready(container),
+        "restartCount": container.restarts,
+        "image": spec.get("image", ""),
+        "imageID": container.image_id,
+    }
+    previous = container.previous
+    if container.phase in (Phase.WAITING, Phase.STARTING) and container.ended is not None:
+        previous = container.ended
+    if previous is not None:
+        row["lastState"] = {"terminated": _terminated(previous, reporter)}
+    if container.id:
+        row["containerID"] = f"{reporter.runtime}://{container.id}"
+    row["started"] = container.started and container.phase is Phase.RUNNING
+    resources = spec.get("resources") or {}
+    if container.phase is Phase.RUNNING:
+        row["resources"] = resources
+    if resources.get("requests") and container.phase is Phase.RUNNING:
+        row["allocatedResources"] = resources["requests"]
+    mounts = [_mount(mount) for mount in spec.get("volumeMounts") or ()]
+    if mounts:
+        row["volumeMounts"] = mounts
+    return row
+
+
+def _mount(mount: Mapping[str, Any]) -> Object:
+    row: Object = {"name": mount["name"], "mountPath": mount["mountPath"]}
+    if mount.get("readOnly"):
+        row |= {"readOnly": True, "recursiveReadOnly": "Disabled"}
+    return row
+
+
+def _ready(container: ContainerState) -> bool:
+    if container.kind is Kind.INIT:
+        return container.ended is not None and container.ended.exit.code == 0
+    return container.ready and container.phase is Phase.RUNNING
+
+
+def _current(container: ContainerState, reporter: Reporter, waits_for_init: bool) -> Object:
+    if container.phase is Phase.RUNNING:
+        return {"running": {"startedAt": format_timestamp(container.started_at)}}
+    if container.phase is Phase.EXITED and container.ended is not None:
+        return {"terminated": _terminated(container.ended, reporter)}
+    reason, message = container.waiting
+    if not reason:
+        reason = "PodInitializing" if waits_for_init else "ContainerCreating"
+    waiting: Object = {"reason": reason}
+    if message:
+        waiting["message"] = message
+    return {"waiting": waiting}
+
+
+def _terminated(ended: Ended, reporter: Reporter) -> Object:
+    code = ended.exit.code
+    row: Object = {
+        "exitCode": code,
+        "reason": ended.exit.reason or ("Completed" if code == 0 else "Error"),
+        "startedAt": format_timestamp(ended.started_at),
+        "finishedAt": format_timestamp(ended.finished_at),
+    }
+    if ended.exit.message:
+        row["message"] = ended.exit.message
+    if ended.id:
+        row["containerID"] = f"{reporter.runtime}://{ended.id}"
+    return row
+
+
+def _conditions(pod: Object, state: PodState, phase: str, now: float, generation: int | None) -> list[Object]:
+    over = phase in ("Succeeded", "Failed")
+    ended_well = "PodCompleted" if phase == "Succeeded" else "PodFailed"
+    not_ready = [c.name for c in state.of(Kind.APP, Kind.SIDECAR) if not _ready(c)]
+    rows = {"PodReadyToStartContainers": (state.sandbox is not None and not state.torn_down, "", "")}
+    uninitialized = [c.name for c in state.of(Kind.INIT, Kind.SIDECAR) if not _initialized(c)]
+    if phase == "Succeeded":
+        rows["Initialized"] = (True, "PodCompleted" if state.of(Kind.INIT, Kind.SIDECAR) else "", "")
+    elif uninitialized and not any(c.id for c in state.of(Kind.APP)):
+        message = f"containers with incomplete status: [{' '.join(uninitialized)}]"
+        rows["Initialized"] = (False, "ContainersNotInitialized", message)
+    else:
+        rows["Initialized"] = (True, "", "")
+    if over:
+        rows["ContainersReady"] = (False, ended_well, "")
+    elif not_ready:
+        message = f"containers with unready status: [{' '.join(not_ready)}]"
+        rows["ContainersReady"] = (False, "ContainersNotReady", message)
+    else:
+        rows["ContainersReady"] = (True, "", "")
+    ready = rows["ContainersReady"]
+    unmet = _unmet_gates(pod)
+    if ready[0] and unmet:
+        ready = (False, "ReadinessGatesNotReady", "; ".join(unmet))
+    rows["Ready"] = ready
+    rows["PodScheduled"] = (True, "", "")
+    order = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+    return [_condition(kind, *rows[kind], state, now, generation) for kind in order]
+
+
+def _initialized(container: ContainerState) -> bool:
+    return container.started if container.kind is Kind.SIDECAR else _ready(container)
+
+
+def _unmet_gates(pod: Object) -> list[str]:
+    have = {row["type"]: row["status"] for row in (pod.get("status") or {}).get("conditions") or ()}
+    messages = []
+    for gate in pod["spec"].get("readinessGates") or ():
+        kind = gate["conditionType"]
+        if kind not in have:
+            messages.append(f'corresponding condition of pod readiness gate "{kind}" does not exist.')
+        elif have[kind] != "True":
+            messages.append(f'the status of pod readiness gate "{kind}" is not "True", but {have[kind]}')
+    return messages
+
+
+def _condition(
+    kind: str, holds: bool, reason: str, message: str, state: PodState, now: float, generation: int | None
+) -> Object:
+    known = state.conditions.get(kind)
+    status = "True" if holds else "False"
+    changed = known is None or known.get("status") != status
+    row: Object = {
         "type": kind,
         "status": status,
         "lastProbeTime": None,
-        "lastTransitionTime": before.get("lastTransitionTime", now)
-        if before.get("status") == status
-        else now,
+        "lastTransitionTime": format_timestamp(now)
+        if changed or known is None
+        else known["lastTransitionTime"],
+        "reason": reason or None,
+        "message": message or None,
     }
-    if generation:
-        condition["observedGeneration"] = generation
-    if reason:
-        condition["reason"] = reason
-    if message:
-        condition["message"] = message
-    return condition
-
-
-def _names(containers: list[ContainerState]) -> str:
-    return "[" + " ".join(one.name for one in containers) + "]"
-
-
-def conditions_of(state: PodState, phase: str, now: str, pod: Object) -> list[Object]:
-    """The kubelet's conditions, after those of others that the pod has already."""
-    current = {one["type"]: one for one in (pod.get("status") or {}).get("conditions") or []}
-    generation = int(pod["metadata"].get("generation") or 0)
-    unready = [one for one in state.containers if not one.ready]
-    missing = [
-        one
-        for one in state.init
-        if not (
-            one.started if one.name in state.sidecars else one.exit_code == 0 and one.phase == "terminated"
-        )
-    ]
-    done = phase == "Succeeded"
-    reason = message = ""
-    if done:
-        reason = "PodCompleted"
-    elif phase == "Failed":
-        reason = "PodFailed"
-    elif unready:
-        reason, message = "ContainersNotReady", f"containers with unready status: {_names(unready)}"
-    containers_ready = not unready and not done and phase != "Failed"
-    open_gates = [gate for gate in state.gates if current.get(gate, {}).get("status") != "True"]
-    ready_reason, ready_message = reason, message
-    if containers_ready and open_gates:
-        ready_reason = "ReadinessGatesNotReady"
-        ready_message = f'the status of pod readiness gate "{open_gates[0]}" is not "True", but False'
-    made = [
-        _condition(
-            "PodReadyToStartContainers",
-            state.sandbox and not done and phase != "Failed",
-            now,
-            current,
-            generation,
-        ),
-        _condition(
-            "Initialized",
-            not missing,
-            now,
-            current,
-            generation,
-            ("PodCompleted" if done else "") if not missing else "ContainersNotInitialized",
-            "" if not missing else f"containers with incomplete status: {_names(missing)}",
-        ),
-        _condition(
-            "Ready",
-            containers_ready and not open_gates,
-            now,
-            current,
-            generation,
-            ready_reason,
-            ready_message,
-        ),
-        _condition("ContainersReady", containers_ready, now, current, generation, reason, message),
-    ]
-    own = {one["type"] for one in made}
-    scheduled = current.get("PodScheduled") or _condition("PodScheduled", True, now, {}, generation)
-    kept = [one for kind, one in current.items() if kind not in own and kind != "PodScheduled"]
-    return [*made, scheduled, *kept]
-
-
-def status_of(state: PodState, pod: Object, now: str) -> Object:
-    """PodStatus."""
-    phase = phase_of(state)
-    status = dict(pod.get("status") or {})
-    status["phase"] = phase
-    if pod["metadata"].get("generation"):
-        status["observedGeneration"] = pod["metadata"]["generation"]
-    status["conditions"] = conditions_of(state, phase, now, pod)
-    status["hostIP"] = state.host_address
-    status["hostIPs"] = [{"ip": state.host_address}]
-    if state.address:
-        status["podIP"] = state.address
-        status["podIPs"] = [{"ip": state.address}]
-    if state.start_time:
-        status["startTime"] = state.start_time
-    if state.init:
-        status["initContainerStatuses"] = [one.to_api() for one in state.init]
-    status["containerStatuses"] = [one.to_api() for one in state.containers]
-    if state.ephemeral:
-        status["ephemeralContainerStatuses"] = [one.to_api() for one in state.ephemeral]
-    if state.failure is not None:
-        status["reason"], status["message"] = state.failure
-    return status
+    if generation is not None:
+        row["observedGeneration"] = generation
+    return row

@@ -1,4 +1,8 @@
-"""One pod on its node, from binding to deletion."""
+"""Runs one pod: does what `pod_step` decides, notes what came of it, and reports the status.
+
+Everything here runs in the event loop: `_turn` is the one place where decisions are taken, called after each
+change of the pod, each outcome and each timer.
+"""
 
 from __future__ import annotations
 
@@ -6,371 +10,509 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from slipway.cluster.client.client import Client
-from slipway.cluster.client.events import EventRecorder
-from slipway.cluster.client.objects import object_reference
-from slipway.cluster.client.resources import PODS
-from slipway.cluster.clock import Clock, parse_timestamp
-from slipway.cluster.nodes.container import Supervisor
-from slipway.cluster.nodes.images import ImageTable
-from slipway.cluster.nodes.pod_status import ContainerState, PodState, phase_of, status_of
-from slipway.cluster.nodes.runtime import Runtime, RuntimeFailure, Sandbox, SandboxConfig
-from slipway.cluster.nodes.variables import Fetch, build
-from slipway.cluster.nodes.volumes import VolumeFailure, Volumes
+from slipway.cluster.client.client import PatchType
+from slipway.cluster.client.objects import clone, object_reference
+from slipway.cluster.client.resources import PODS, SERVICE_ACCOUNTS
+from slipway.cluster.nodes.container_environment import ConfigError
+from slipway.cluster.nodes.container_request import container_request, sandbox_request, termination_message
+from slipway.cluster.nodes.images import Image, ImageError
+from slipway.cluster.nodes.pod_probes import ContainerProbes, run_hook
+from slipway.cluster.nodes.pod_state import (
+    ContainerState,
+    Ended,
+    Kind,
+    Object,
+    Phase,
+    PodState,
+    container_specs,
+    first_state,
+)
+from slipway.cluster.nodes.pod_status import pod_status
+from slipway.cluster.nodes.pod_step import (
+    FIRST_CRASH_DELAY,
+    LONGEST_CRASH_DELAY,
+    Fail,
+    Forget,
+    Hold,
+    Operation,
+    Prepare,
+    Start,
+    Stop,
+    Teardown,
+    next_crash_delay,
+    step,
+)
+from slipway.cluster.nodes.runtime import Exit, RuntimeFailure
+from slipway.cluster.nodes.surroundings import Surroundings
+from slipway.cluster.nodes.volumes import MountError, Volumes
 from slipway.cluster.status import StatusError
 
-Object = dict[str, Any]
 logger = logging.getLogger(__name__)
-REFRESH = 10.0  # seconds between looks at what volumes are made of
-MOUNT_RETRY = 2.0
 
-
-class Cluster(Protocol):
-    """What a pod asks of the node agent: objects of its namespace, and facts of the node."""
-
-    def services(self) -> list[Object]: ...
-    async def fetch(self, namespace: str, kind: str, name: str) -> Object | None: ...
-    async def token(self, pod: Object, source: Object) -> str: ...
-    async def claim_path(self, namespace: str, name: str) -> Path | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """The facts of a node that its pods see."""
-
-    name: str
-    address: str
-    allocatable: Mapping[str, str]
-    folder: Path
-    resolver: str = ""
+_FIELD = {
+    Kind.INIT: "initContainers",
+    Kind.SIDECAR: "initContainers",
+    Kind.APP: "containers",
+    Kind.EPHEMERAL: "ephemeralContainers",
+}
+_SIGTERM, _SIGKILL = 15, 9
+_PULL_SHOWN = 2.0  # seconds that ErrImagePull stands before it becomes ImagePullBackOff
+_REPORT_RETRY = 1.0
 
 
 class PodWorker:
-    """`run` lives as long as the pod; `update` tells it of changes of the object."""
+    """`gone` is called once when nothing of the pod is left here and in the API."""
 
-    def __init__(
-        self,
-        pod: Object,
-        node: Node,
-        runtime: Runtime,
-        images: ImageTable,
-        client: Client,
-        recorder: EventRecorder,
-        cluster: Cluster,
-    ) -> None:
+    def __init__(self, around: Surroundings, pod: Object, gone: Callable[[PodWorker], None]) -> None:
+        self.around = around
         self.pod = pod
-        self.images = images
-        self.clock: Clock = client.clock
-        self.sandbox: Sandbox
-        self.supervisors: dict[str, Supervisor] = {}
-        self._node = node
-        self._runtime = runtime
-        self._client = client
-        self._recorder = recorder
-        self._cluster = cluster
-        self._sandbox: Sandbox | None = None
-        self._folder: Path = node.folder / "pods" / str(pod["metadata"]["uid"])
-        self._dirty = asyncio.Event()
-        self._ending = asyncio.Event()
-        self._deadline_passed = False
-        spec = pod["spec"]
-        self.state = PodState(
-            [
-                ContainerState(c["name"], c.get("image", ""), reason="PodInitializing")
-                for c in spec.get("initContainers") or []
-            ],
-            [
-                ContainerState(
-                    c["name"],
-                    c.get("image", ""),
-                    reason="PodInitializing" if spec.get("initContainers") else "ContainerCreating",
-                )
-                for c in spec.get("containers") or []
-            ],
-            sidecars=frozenset(
-                c["name"] for c in spec.get("initContainers") or [] if c.get("restartPolicy") == "Always"
-            ),
-            restart_policy=spec.get("restartPolicy", "Always"),
-            host_address=node.address,
-            gates=tuple(gate["conditionType"] for gate in spec.get("readinessGates") or []),
-        )
+        self.state: PodState = first_state(pod, around.clock.now())
         self.volumes = Volumes(
-            self._folder / "volumes", self._fetch, self._token, self._claim, node.allocatable
+            around.pod_folder(pod), around.find(pod["metadata"]["namespace"]), self._mint, around.allocatable
         )
+        self._gone = gone
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping: dict[str, asyncio.Task[None]] = {}
+        self._probes: dict[str, ContainerProbes] = {}
+        self._ended: dict[str, asyncio.Event] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._turning = False
+        self._closed = False
+        self._forgetting = False
+        self._reported: Object | None = None
+        self._unreported = False
+        self._reporting: asyncio.Task[None] | None = None
+        self._kick()
 
-    # What containers ask for (container.Surroundings)
-
-    async def _fetch(self, kind: str, name: str) -> Object | None:
-        return await self._cluster.fetch(self.pod["metadata"]["namespace"], kind, name)
-
-    async def _token(self, source: Object) -> str:
-        return await self._cluster.token(self.pod, source)
-
-    async def _claim(self, name: str) -> Path | None:
-        return await self._cluster.claim_path(self.pod["metadata"]["namespace"], name)
-
-    async def variables(self, container: Object) -> dict[str, str]:
-        fetch: Fetch = self._fetch
-        shown = {**self.pod, "status": {**(self.pod.get("status") or {}), **self._addresses()}}
-        found = await build(shown, container, fetch, self._cluster.services(), self._node.allocatable)
-        return {"HOSTNAME": self.pod["spec"].get("hostname") or self.pod["metadata"]["name"], **found}
-
-    def _addresses(self) -> Object:
-        address = self._sandbox.address if self._sandbox else ""
-        return {
-            "podIP": address,
-            "podIPs": [{"ip": address}] if address else [],
-            "hostIP": self._node.address,
-            "hostIPs": [{"ip": self._node.address}],
-        }
-
-    def event(self, container: Object | None, kind: str, reason: str, message: str) -> None:
-        path = ""
-        if container is not None:
-            group = next(
-                (
-                    group
-                    for group in ("containers", "initContainers", "ephemeralContainers")
-                    if any(c["name"] == container["name"] for c in self.pod["spec"].get(group) or [])
-                ),
-                "containers",
-            )
-            path = f"spec.{group}{{{container['name']}}}"
-        reference = object_reference({**self.pod, "kind": "Pod", "apiVersion": "v1"})
-        if path:
-            reference["fieldPath"] = path
-        self._recorder.event_for(reference, kind, reason, message)
-
-    def changed(self) -> None:
-        self._dirty.set()
-
-    def log_path(self, container: str, run: int) -> Path:
-        return self._folder / "logs" / container / f"{run}.log"
-
-    # Life
+    # What others tell the worker
 
     def update(self, pod: Object) -> None:
-        """The object has changed."""
-        self.pod = pod
-        if pod["metadata"].get("deletionTimestamp"):
-            self._ending.set()
-        for spec in pod["spec"].get("ephemeralContainers") or []:
-            self._start_ephemeral(spec)
-        self._dirty.set()
+        """The pod as the API has it now."""
+        before, self.pod = self.pod, pod
+        for kind, spec in container_specs(pod):
+            if spec["name"] not in self.state.containers:
+                self.state.containers[spec["name"]] = ContainerState(spec["name"], kind)
+        fields = ("labels", "annotations")
+        if any(before["metadata"].get(name) != pod["metadata"].get(name) for name in fields):
+            self.refresh_files()
+        self._kick()
 
-    async def run(self) -> None:
-        """Everything; returns when the pod is gone or has ended for good and is forgotten."""
-        reporting = asyncio.create_task(self._report())
-        living = asyncio.create_task(self._live())
-        try:
-            if self.pod["metadata"].get("deletionTimestamp"):
-                self._ending.set()
-            await self._ending.wait()
-            await self._terminate(living)
-        finally:
-            for task in (living, reporting):
-                task.cancel()
-            await asyncio.gather(living, reporting, return_exceptions=True)
-            for supervisor in self.supervisors.values():
-                await supervisor.stop(0)
-            if self._sandbox is not None:
-                await self._sandbox.remove()
+    def refresh_files(self) -> None:
+        """Something that the pod's volumes show may have changed."""
+        if self.state.sandbox is not None and self.around.files and not self.state.torn_down:
+            self._begin(self.volumes.refresh(self.pod))
 
-    async def _live(self) -> None:
+    def withdraw(self) -> None:
+        """The API has the pod no more: end it at once."""
+        self.state.withdrawn = True
+        self._kick()
+
+    def evict(self, reason: str, message: str) -> None:
+        self._perform(Fail(reason, message))
+        self._kick()
+
+    def ended(self, container: str) -> asyncio.Event:
+        """Set when the present run of a container is over."""
+        return self._ended.setdefault(container, asyncio.Event())
+
+    async def close(self) -> None:
+        """Stop looking after the pod; what runs of it is the runtime's to end."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for probes in self._probes.values():
+            probes.stop()
+        tasks = [*self._tasks, *self._stopping.values()]
+        if self._reporting is not None:
+            tasks.append(self._reporting)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # Deciding
+
+    def _kick(self) -> None:
+        if not self._turning and not self._closed:
+            self._turning = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turning = False
+        if self._closed:
+            return
+        now = self.around.clock.now()
+        plan = step(self.pod, self.state, now)
+        for operation in plan.operations:
+            self._perform(operation)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if plan.wake is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, plan.wake - now), self._kick)
+        self._report()
+        if self.state.withdrawn and self.state.torn_down and not self._closed:
+            self._closed = True
+            shutil.rmtree(self.around.log_folder(self.pod), ignore_errors=True)
+            self._gone(self)
+
+    def _perform(self, operation: Operation) -> None:
+        state = self.state
+        match operation:
+            case Prepare():
+                state.preparing = True
+                self._begin(self._prepare())
+            case Start(name):
+                container = state.containers[name]
+                container.phase = Phase.STARTING
+                self._begin(self._start(container, operation.restart))
+            case Hold(name, until, delay):
+                self._hold(state.containers[name], until, delay)
+            case Stop(name, by, message):
+                self._stop(state.containers[name], by, message)
+            case Fail(reason, message):
+                state.failure = (reason, message)
+                self._event("Warning" if reason != "DeadlineExceeded" else "Normal", reason, message)
+                self._kick()
+            case Teardown():
+                state.tearing_down = True
+                self._begin(self._teardown())
+            case Forget():
+                if not self._forgetting:
+                    self._forgetting = True
+                    self._begin(self._forget())
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            self.state.start_time = (self.pod.get("status") or {}).get("startTime") or self.clock.timestamp()
-            self.changed()
-            await self._mount()
-            await self._create_sandbox()
-            async with asyncio.TaskGroup() as tasks:
-                deadline = tasks.create_task(self._watch_deadline())
-                refreshing = tasks.create_task(self._refresh_volumes())
-                if await self._run_init(tasks):
-                    mains = [
-                        tasks.create_task(supervisor.run())
-                        for supervisor in self._supervise(
-                            self.pod["spec"]["containers"], self.state.containers
-                        )
-                    ]
-                    await asyncio.gather(*mains)
-                    for name in self.state.sidecars:
-                        await self.supervisors[name].stop(30)
-                deadline.cancel()
-                refreshing.cancel()
-            self.changed()
-        except asyncio.CancelledError:
-            raise
+            await work
         except Exception:
-            logger.exception("pod %s/%s", self.pod["metadata"]["namespace"], self.pod["metadata"]["name"])
-            raise
+            meta = self.pod["metadata"]
+            logger.exception("pod %s/%s", meta["namespace"], meta["name"])
+        self._kick()
 
-    async def _mount(self) -> None:
-        while True:
-            try:
+    # Doing
+
+    async def _prepare(self) -> None:
+        state, around = self.state, self.around
+        try:
+            if around.files:
                 await self.volumes.prepare(self.pod)
-                return
-            except VolumeFailure as error:
-                self.event(None, "Warning", "FailedMount", str(error))
-                await self.clock.sleep(MOUNT_RETRY)
+            state.sandbox = await around.runtime.create_sandbox(sandbox_request(self.pod, state, around))
+        except MountError as error:
+            self._event(
+                "Warning",
+                "FailedMount",
+                f'MountVolume.SetUp failed for volume "{error.volume}" : {error.message}',
+            )
+            self._prepare_later()
+        except RuntimeFailure as error:
+            message = f"Failed to create pod sandbox: {error.message}"
+            self._event("Warning", "FailedCreatePodSandBox", message)
+            self._prepare_later()
+        except (StatusError, OSError) as error:
+            self._event("Warning", "FailedMount", f"MountVolume.SetUp failed for volume: {error}")
+            self._prepare_later()
+        finally:
+            state.preparing = False
+        if self.volumes.token_lifetime is not None:
+            self._begin(self._renew_tokens())
 
-    async def _create_sandbox(self) -> None:
-        metadata, spec = self.pod["metadata"], self.pod["spec"]
-        hosts = [
-            (entry["ip"], name) for entry in spec.get("hostAliases") or [] for name in entry["hostnames"]
-        ]
-        config = SandboxConfig(
-            metadata["uid"],
-            metadata["name"],
-            metadata["namespace"],
-            spec.get("hostname") or metadata["name"],
-            self._folder / "sandbox",
-            bool(spec.get("hostNetwork")),
-            tuple(hosts),
-            self._node.resolver,
-        )
-        while True:
-            try:
-                self._sandbox = self.sandbox = await self._runtime.create_sandbox(config)
-                break
-            except (RuntimeFailure, OSError) as error:
-                self.event(
-                    None, "Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}"
-                )
-                await self.clock.sleep(MOUNT_RETRY)
-        self.state.address = self._sandbox.address
-        self.state.sandbox = True
-        self.changed()
+    def _prepare_later(self) -> None:
+        state = self.state
+        delay = min(0.5 * 2**state.prepare_failures, 120.0)
+        state.prepare_failures += 1
+        state.prepare_after = self.around.clock.now() + delay
 
-    async def _run_init(self, tasks: asyncio.TaskGroup) -> bool:
-        """Init containers one after the other; sidecars stay. False when the pod has failed in them."""
-        specs = self.pod["spec"].get("initContainers") or []
-        for supervisor in self._supervise(specs, self.state.init):
-            if supervisor.state.name in self.state.sidecars:
-                tasks.create_task(supervisor.run())
-                while not supervisor.state.started:
-                    await self._next_change()
-                continue
-            await supervisor.run()
-            if supervisor.state.exit_code != 0 or supervisor.state.phase != "terminated":
-                return False
-            supervisor.state.ready = True
-            self.changed()
-        return True
-
-    def _supervise(self, specs: list[Object], states: list[ContainerState]) -> list[Supervisor]:
-        made = []
-        for index, spec in enumerate(specs):
-            is_init = states is self.state.init and spec["name"] not in self.state.sidecars
-            supervisor = Supervisor(spec, self, self._restarts(is_init, spec))
-            supervisor.state.reason = states[index].reason
-            states[index] = supervisor.state
-            self.supervisors[spec["name"]] = supervisor
-            made.append(supervisor)
-        return made
-
-    def _restarts(self, is_init: bool, spec: Object) -> Callable[[int], bool]:
-        policy = self.state.restart_policy
-
-        def decide(code: int) -> bool:
-            if self._ending.is_set() or self.state.failure is not None:
-                return False
-            if spec["name"] in self.state.sidecars:
-                return phase_of(self.state) not in {"Succeeded", "Failed"}
-            if is_init:
-                return code != 0 and policy != "Never"
-            return policy == "Always" or (policy == "OnFailure" and code != 0)
-
-        return decide
-
-    def _start_ephemeral(self, spec: Object) -> None:
-        if spec["name"] in self.supervisors or self._sandbox is None:
-            return
-        supervisor = Supervisor(spec, self, lambda code: False)
-        self.supervisors[spec["name"]] = supervisor
-        self.state.ephemeral.append(supervisor.state)
-        self._ephemeral = asyncio.create_task(supervisor.run())
-
-    async def _next_change(self) -> None:
-        await self.clock.sleep(0.02)
-
-    async def _watch_deadline(self) -> None:
-        seconds = self.pod["spec"].get("activeDeadlineSeconds")
-        if seconds is None:
-            return
-        await self.clock.sleep(parse_timestamp(self.state.start_time) + seconds - self.clock.now())
-        self.state.failure = (
-            "DeadlineExceeded",
-            "Pod was active on the node longer than the specified deadline",
-        )
-        await self._stop_all(float(self.pod["spec"].get("terminationGracePeriodSeconds", 30)))
-        self.changed()
-
-    async def _refresh_volumes(self) -> None:
-        while True:
-            await self.clock.sleep(REFRESH)
+    async def _renew_tokens(self) -> None:
+        while self.volumes.token_lifetime is not None and not self.state.torn_down:
+            await self.around.clock.sleep(self.volumes.token_lifetime * 0.8)
             await self.volumes.refresh(self.pod)
 
-    async def evict(self, reason: str, message: str) -> None:
-        """End the pod on behalf of the node."""
-        self.state.failure = (reason, message)
-        await self._stop_all(float(self.pod["spec"].get("terminationGracePeriodSeconds", 30)))
-        self.changed()
+    async def _mint(self, pod: Object, audience: str, seconds: int) -> str:
+        meta = pod["metadata"]
+        bound = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "uid": meta["uid"]}
+        spec: Object = {"expirationSeconds": seconds, "boundObjectRef": bound}
+        if audience:
+            spec["audiences"] = [audience]
+        answer = await self.around.client.create(
+            SERVICE_ACCOUNTS,
+            {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec},
+            namespace=meta["namespace"],
+            name=pod["spec"].get("serviceAccountName") or "default",
+            subresource="token",
+        )
+        return str(answer["status"]["token"])
 
-    # Ending
-
-    async def _stop_all(self, grace: float) -> None:
-        mains = [s for s in self.supervisors.values() if s.state.name not in self.state.sidecars]
-        await asyncio.gather(*(supervisor.stop(grace) for supervisor in mains))
-        for name in reversed([s.name for s in self.state.init if s.name in self.state.sidecars]):
-            if name in self.supervisors:
-                await self.supervisors[name].stop(grace)
-
-    async def _terminate(self, living: asyncio.Task[None]) -> None:
-        self.state.deleting = True
-        metadata = self.pod["metadata"]
-        grace = float(metadata.get("deletionGracePeriodSeconds") or 0)
-        await self._stop_all(grace)
-        living.cancel()
-        await asyncio.gather(living, return_exceptions=True)
-        if self._sandbox is not None:
-            await self._sandbox.remove()
-            self.state.sandbox = False
-        await self._write_status()
-        with contextlib.suppress(StatusError):
-            await self._client.delete(
-                PODS, metadata["name"], metadata["namespace"], grace_period=0, uid=metadata["uid"]
+    async def _start(self, container: ContainerState, restart: bool) -> None:
+        spec = self._spec(container)
+        attempt = container.restarts + 1 if restart else container.restarts
+        around, state = self.around, self.state
+        assert state.sandbox is not None
+        try:
+            image = await self._image(container, spec)
+            request = await container_request(
+                self.pod, spec, attempt, image, self.volumes, around, self._status()
             )
-        await asyncio.to_thread(shutil.rmtree, self._folder, True)
+            self._event("Normal", "Created", "Container created", container)
+            id = await around.runtime.start_container(state.sandbox.id, request)
+        except ImageError as error:
+            self._no_image(container, spec, error)
+            return
+        except (ConfigError, MountError) as error:
+            self._event("Warning", "Failed", f"Error: {error}", container)
+            self._wait_for(container, "CreateContainerConfigError", str(error))
+            return
+        except RuntimeFailure as error:
+            self._not_started(container, attempt, restart, error)
+            return
+        if restart:
+            container.crash_delay = next_crash_delay(container, around.clock.now())
+            container.crash_delay_set = around.clock.now()
+            container.previous = container.ended
+        self._event("Normal", "Started", "Container started", container)
+        self._running(container, spec, attempt, id, image.id)
+
+    def _running(self, container: ContainerState, spec: Object, attempt: int, id: str, image_id: str) -> None:
+        container.id, container.image_id, container.restarts = id, image_id, attempt
+        container.ended = None
+        container.phase = Phase.RUNNING
+        container.started_at = self.around.clock.now()
+        container.waiting, container.start_failures = ("", ""), 0
+        container.stop_by, container.unhealthy = None, ""
+        self.ended(container.name).clear()
+        probes = self._probes[container.name] = ContainerProbes(self, container, spec)
+        probes.start()
+        self._begin(self._await_end(container, spec, attempt, id))
+        hook = (spec.get("lifecycle") or {}).get("postStart")
+        if hook:
+            self._begin(self._after_start(container, hook))
+
+    async def _after_start(self, container: ContainerState, hook: Object) -> None:
+        good, message = await run_hook(self, container, hook, None)
+        if not good and container.phase is Phase.RUNNING:
+            self._event("Warning", "FailedPostStartHook", f"PostStartHook failed: {message}", container)
+            container.unhealthy = "FailedPostStartHook"
+
+    async def _await_end(self, container: ContainerState, spec: Object, attempt: int, id: str) -> None:
+        exit = await self.around.runtime.wait_container(id)
+        now = self.around.clock.now()
+        if container.id != id:
+            return
+        text = exit.message or termination_message(self.pod, spec, attempt, exit.code, self.around)
+        self._over(container, Ended(id, container.started_at, now, Exit(exit.code, exit.reason, text)))
+
+    def _over(self, container: ContainerState, ended: Ended) -> None:
+        probes = self._probes.pop(container.name, None)
+        if probes is not None:
+            probes.stop()
+        stopping = self._stopping.pop(container.name, None)
+        if stopping is not None and stopping is not asyncio.current_task():
+            stopping.cancel()
+        container.ended = ended
+        container.phase = Phase.EXITED
+        container.started = container.ready = False
+        container.stop_by, container.unhealthy = None, ""
+        self.ended(container.name).set()
+
+    def _not_started(
+        self, container: ContainerState, attempt: int, restart: bool, error: RuntimeFailure
+    ) -> None:
+        now = self.around.clock.now()
+        self._event("Warning", "Failed", f"Error: {error.message}", container)
+        if error.reason != "StartError":
+            self._wait_for(container, error.reason, error.message)
+            return
+        if restart:
+            container.previous = container.ended
+        container.crash_delay = next_crash_delay(container, now)
+        container.crash_delay_set = now
+        container.restarts = attempt
+        container.id = container.id or f"{abs(hash((container.name, now))):064x}"
+        # runc's containers that never ran have started at the epoch.
+        self._over(container, Ended(container.id, 0.0, now, Exit(128, "StartError", error.message)))
+
+    async def _image(self, container: ContainerState, spec: Object) -> Image:
+        name = spec.get("image") or ""
+        policy = spec.get("imagePullPolicy") or "IfNotPresent"
+        images = self.around.images
+        present = images.present(name) and policy != "Always"
+        if not present and policy != "Never":
+            self._event("Normal", "Pulling", f'Pulling image "{name}"', container)
+        began = self.around.clock.now()
+        image = await images.resolve(name, policy)
+        if present or policy == "Never":
+            message = f'Container image "{name}" already present on machine and can be accessed by the pod'
+        else:
+            took = f"{(self.around.clock.now() - began) * 1000:.0f}ms"
+            message = f'Successfully pulled image "{name}" in {took} ({took} including waiting). Image size: 0 bytes.'
+        self._event("Normal", "Pulled", message, container)
+        return image
+
+    def _no_image(self, container: ContainerState, spec: Object, error: ImageError) -> None:
+        name = spec.get("image") or ""
+        if error.reason == "ErrImagePull":
+            message = f'Failed to pull image "{name}": {error.message}'
+            self._event("Warning", "Failed", message, container)
+        elif error.reason == "InvalidImageName":
+            self._event("Warning", "InspectFailed", error.message, container)
+        else:
+            self._event("Warning", error.reason, error.message, container)
+        self._event("Warning", "Failed", f"Error: {error.reason}", container)
+        self._wait_for(container, error.reason, error.message)
+        if error.reason == "ErrImagePull":
+            self._begin(self._pull_back_off(container, name, error))
+
+    async def _pull_back_off(self, container: ContainerState, name: str, error: ImageError) -> None:
+        await self.around.clock.sleep(_PULL_SHOWN)
+        if container.phase is Phase.WAITING and container.waiting[0] == "ErrImagePull":
+            message = f'Back-off pulling image "{name}"'
+            container.waiting = ("ImagePullBackOff", f"{message}: ErrImagePull: {error.message}")
+            self._event("Normal", "BackOff", message, container)
+            self._event("Warning", "Failed", "Error: ImagePullBackOff", container)
+
+    def _wait_for(self, container: ContainerState, reason: str, message: str) -> None:
+        """Try to start again later, after longer each time."""
+        delay = min(FIRST_CRASH_DELAY * 2**container.start_failures, LONGEST_CRASH_DELAY)
+        container.start_failures += 1
+        container.phase = Phase.WAITING
+        container.waiting = (reason, message)
+        container.hold_until = self.around.clock.now() + delay
+
+    def _hold(self, container: ContainerState, until: float, delay: float) -> None:
+        meta = self.pod["metadata"]
+        pod = f"{meta['name']}_{meta['namespace']}({meta['uid']})"
+        container.phase = Phase.WAITING
+        container.hold_until = until
+        text = _go_duration(delay)
+        container.waiting = (
+            "CrashLoopBackOff",
+            f"back-off {text} restarting failed container={container.name} pod={pod}",
+        )
+        message = f"Back-off restarting failed container {container.name} in pod {pod}"
+        self._event("Warning", "BackOff", message, container)
+        self._kick()
+
+    def _stop(self, container: ContainerState, by: float, message: str) -> None:
+        again = container.stop_by is not None
+        container.stop_by = by
+        running = self._stopping.pop(container.name, None)
+        if running is not None:
+            running.cancel()
+        if not again:
+            shown = message if message.startswith("Container ") else f"Stopping container {container.name}"
+            if message == "FailedPostStartHook":
+                shown = "FailedPostStartHook"
+            self._event("Normal", "Killing", shown, container)
+        work = self._guarded(self._stopping_of(container, by, again))
+        self._stopping[container.name] = asyncio.create_task(work)
+
+    async def _stopping_of(self, container: ContainerState, by: float, again: bool) -> None:
+        clock, runtime, id = self.around.clock, self.around.runtime, container.id
+        spec = self._spec(container)
+        lifecycle = spec.get("lifecycle") or {}
+        if not again:
+            hook = lifecycle.get("preStop")
+            if hook and by > clock.now():
+                good, message = await run_hook(self, container, hook, by - clock.now())
+                if not good:
+                    text = f"PreStopHook failed: {message}"
+                    self._event("Warning", "FailedPreStopHook", text, container)
+            await runtime.signal_container(id, _signal_number(lifecycle.get("stopSignal")))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, by - clock.now())):
+                await self.ended(container.name).wait()
+        if container.id == id and container.phase is Phase.RUNNING:
+            await runtime.signal_container(id, _SIGKILL)
+
+    async def _teardown(self) -> None:
+        state = self.state
+        if state.sandbox is not None:
+            await self.around.runtime.remove_sandbox(state.sandbox.id)
+        if self.around.files:
+            await self.volumes.remove()
+        state.torn_down = True
+
+    async def _forget(self) -> None:
+        """Report the last status, then delete the pod from the API for good."""
+        if self._reporting is not None:
+            await asyncio.gather(self._reporting, return_exceptions=True)
+        meta = self.pod["metadata"]
+        for _ in range(5):
+            try:
+                await self.around.client.delete(
+                    PODS, meta["name"], meta["namespace"], grace_period=0, uid=meta["uid"]
+                )
+                return
+            except StatusError as error:
+                if error.code in (404, 409):
+                    return
+                logger.debug("pod %s/%s not deleted: %s", meta["namespace"], meta["name"], error)
+            await self.around.clock.sleep(_REPORT_RETRY)
+        self._forgetting = False
 
     # Reporting
 
-    async def _report(self) -> None:
-        """Write the status after every change; many changes at once are one write."""
-        while True:
-            await self._dirty.wait()
-            self._dirty.clear()
-            try:
-                await self._write_status()
-            except StatusError as error:
-                if error.code == 404:
-                    self._ending.set()
-                    return
-                logger.warning("status of pod %s: %s", self.pod["metadata"]["name"], error.message)
-                await self.clock.sleep(1)
-                self._dirty.set()
+    def _status(self) -> Object:
+        return pod_status(self.pod, self.state, self.around.reporter, self.around.clock.now())
+
+    def _report(self) -> None:
+        status = self._status()
+        if status == self._reported or self.state.withdrawn:
+            return
+        self._reported = status
+        for row in status["conditions"]:
+            self.state.conditions[row["type"]] = row
+        self._unreported = True
+        if self._reporting is None or self._reporting.done():
+            self._reporting = asyncio.create_task(self._write_status())
 
     async def _write_status(self) -> None:
-        metadata = self.pod["metadata"]
-        status = status_of(self.state, self.pod, self.clock.timestamp())
-        if status == self.pod.get("status"):
-            return
-        patch = {"metadata": {"uid": metadata["uid"]}, "status": status}
-        with contextlib.suppress(KeyError):
-            self.pod = await self._client.patch(
-                PODS, metadata["name"], metadata["namespace"], patch, subresource="status"
-            )
+        meta = self.pod["metadata"]
+        while self._unreported and not self.state.withdrawn:
+            self._unreported = False
+            body = {"metadata": {"uid": meta["uid"]}, "status": clone(self._reported)}
+            try:
+                await self.around.client.patch(
+                    PODS, meta["name"], meta["namespace"], body, PatchType.STRATEGIC, subresource="status"
+                )
+            except StatusError as error:
+                if error.code in (404, 409):  # deleted, or replaced by a namesake
+                    return
+                logger.debug("status of %s/%s: %s", meta["namespace"], meta["name"], error)
+                self._unreported = True
+                await self.around.clock.sleep(_REPORT_RETRY)
+
+    def changed(self) -> None:
+        """A probe has changed what is known."""
+        self._kick()
+
+    def event(self, type: str, reason: str, message: str, container: ContainerState) -> None:
+        self._event(type, reason, message, container)
+
+    def _event(self, type: str, reason: str, message: str, container: ContainerState | None = None) -> None:
+        reference = object_reference({"apiVersion": "v1", "kind": "Pod", **self.pod})
+        if container is not None:
+            reference["fieldPath"] = f"spec.{_FIELD[container.kind]}{{{container.name}}}"
+        self.around.recorder.event_for(reference, type, reason, message)
+
+    def _spec(self, container: ContainerState) -> Object:
+        return next(spec for _, spec in container_specs(self.pod) if spec["name"] == container.name)
+
+
+def _go_duration(seconds: float) -> str:
+    """A duration as Go prints it: 10s, 1m20s, 5m0s."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def _signal_number(name: str | None) -> int:
+    import signal
+
+    return int(getattr(signal, name, _SIGTERM)) if name else _SIGTERM

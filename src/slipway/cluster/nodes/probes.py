@@ -1,140 +1,232 @@
-"""Probes: is a container started, alive, ready? Asked by command, HTTP, TCP, with thresholds."""
+"""Probes: what they count as pure data (`Tally`), and asking one container once (`ask`)."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import httptools
-
-from slipway.cluster.clock import Clock
-from slipway.cluster.nodes.runtime import Container
-from slipway.cluster.nodes.variables import expand
+from slipway.cluster.exchange import Duplex
+from slipway.cluster.kubelet import Session, StreamError
 
 Object = dict[str, Any]
+_MOST_OUTPUT = 10 * 1024
+_MOST_BODY = 10 * 1024
+
+
+@dataclass(slots=True)
+class Tally:
+    """Consecutive results against thresholds. `holds` is the verdict so far: None while there is none."""
+
+    success_threshold: int
+    failure_threshold: int
+    holds: bool | None = None
+    _last: bool | None = None
+    _run: int = 0
+
+    def note(self, good: bool) -> bool:
+        """Take a result; True if the verdict is (again) one that must be acted upon."""
+        self._run = self._run + 1 if good == self._last else 1
+        self._last = good
+        if self._run < (self.success_threshold if good else self.failure_threshold):
+            return False
+        self.holds = good
+        return True
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    ok: bool
-    message: str = ""
+class Target:
+    """A container as its probes reach it. `ports` are its named ports; `host` its pod's address."""
+
+    host: str
+    ports: Mapping[str, int]
+    execute: Callable[[list[str]], Awaitable[Session]]
+    connect: Callable[[str, int], Awaitable[Duplex]]
 
 
-def port_of(container: Object, port: Any) -> int:
-    """A port by number, or by the name of one of the container's ports."""
-    if isinstance(port, int):
-        return port
-    for declared in container.get("ports") or []:
-        if declared.get("name") == port:
-            return int(declared["containerPort"])
-    return int(port)
-
-
-class _Head:
-    def __init__(self) -> None:
-        self.done = False
-
-    def on_headers_complete(self) -> None:
-        self.done = True
-
-
-async def _http(action: Object, container: Object, address: str) -> Verdict:
-    host, port = action.get("host") or address, port_of(container, action["port"])
-    context = None
-    if (action.get("scheme") or "HTTP").upper() == "HTTPS":
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    reader, writer = await asyncio.open_connection(host, port, ssl=context)
-    try:
-        headers = {"Host": f"{host}:{port}", "User-Agent": "kube-probe/1.37", "Accept": "*/*"}
-        for header in action.get("httpHeaders") or []:
-            headers[header["name"]] = header["value"]
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        writer.write(f"GET {action.get('path') or '/'} HTTP/1.1\r\n{lines}Connection: close\r\n\r\n".encode())
-        head = _Head()
-        parser = httptools.HttpResponseParser(head)
-        while not head.done:
-            data = await reader.read(65536)
-            if not data:
-                return Verdict(False, f'Get "http://{host}:{port}{action.get("path") or "/"}": EOF')
-            parser.feed_data(data)
-        code = parser.get_status_code()
-        return Verdict(200 <= code < 400, f"HTTP probe failed with statuscode: {code}")
-    finally:
-        writer.close()
-
-
-async def _exec(action: Object, running: Container) -> Verdict:
-    session = await running.exec(action.get("command") or [], stdin=False, tty=False)
-    output = bytearray()
-    try:
-        async for chunk in session.stdout():
-            output += chunk[: 10240 - len(output)]
-        async for chunk in session.stderr():
-            output += chunk[: 10240 - len(output)]
-        code = await session.wait()
-    except asyncio.CancelledError:
-        await session.abandon()
-        raise
-    return Verdict(code == 0, output.decode(errors="replace").strip())
-
-
-async def ask(
-    probe: Object, container: Object, running: Container, address: str, variables: dict[str, str]
-) -> Verdict:
-    """One question. A time-out and a refused connection are a No that says so."""
+async def ask(probe: Object, target: Target) -> tuple[bool, str]:
+    """Whether the container answers well, and what it said if not; never longer than timeoutSeconds."""
     timeout = float(probe.get("timeoutSeconds") or 1)
     try:
         async with asyncio.timeout(timeout):
             if "exec" in probe:
-                command = [expand(word, variables) for word in probe["exec"].get("command") or []]
-                return await _exec({"command": command}, running)
+                return await _exec(probe["exec"], target)
             if "httpGet" in probe:
-                return await _http(probe["httpGet"], container, address)
-            if "tcpSocket" in probe or "grpc" in probe:
-                action = probe.get("tcpSocket") or probe["grpc"]
-                host = action.get("host") or address
-                _, writer = await asyncio.open_connection(host, port_of(container, action["port"]))
-                writer.close()
-                return Verdict(True)
+                return await _http(probe["httpGet"], target)
+            if "tcpSocket" in probe:
+                return await _tcp(probe["tcpSocket"], target)
+            if "grpc" in probe:
+                return await _tcp({"port": probe["grpc"]["port"]}, target)
     except TimeoutError:
-        return Verdict(
-            False, f"command timed out after {timeout:g}s" if "exec" in probe else "context deadline exceeded"
-        )
-    except (OSError, httptools.HttpParserError, ValueError) as error:
-        return Verdict(False, f"dial tcp: {error}")
-    return Verdict(True)
+        if "exec" in probe:
+            return False, f"command timed out: {' '.join(probe['exec'].get('command') or ())!r}"
+        if "httpGet" in probe:
+            return False, (
+                f'Get "{_url(probe["httpGet"], target)}": context deadline exceeded'
+                " (Client.Timeout exceeded while awaiting headers)"
+            )
+        return False, "timeout: failed to connect service within the probe's timeout"
+    return False, "the probe names no way to ask"
 
 
-async def watch(
-    probe: Object,
-    question: Callable[[], Any],
-    clock: Clock,
-    *,
-    on_change: Callable[[bool], None],
-    on_failure: Callable[[str], None],
-    until: Callable[[], bool],
-    initial: bool,
-) -> None:
-    """Ask every period, starting after the initial delay; `on_change` when thresholds are crossed, `on_failure`
-    at every No. Ends when `until` says so."""
-    state = initial
-    good = bad = 0
-    await clock.sleep(float(probe.get("initialDelaySeconds") or 0))
-    while not until():
-        verdict: Verdict = await question()
-        if verdict.ok:
-            good, bad = good + 1, 0
-        else:
-            good, bad = 0, bad + 1
-            on_failure(verdict.message)
-        if verdict.ok and not state and good >= int(probe.get("successThreshold") or 1):
-            state = True
-            on_change(True)
-        elif not verdict.ok and bad == int(probe.get("failureThreshold") or 3):
-            state = False
-            on_change(False)
-        await clock.sleep(float(probe.get("periodSeconds") or 10))
+def port_number(port: int | str, target: Target) -> int:
+    """A port by number or by its name in the container; ValueError if there is none of that name."""
+    if isinstance(port, int):
+        return port
+    if port in target.ports:
+        return target.ports[port]
+    if port.isdigit():
+        return int(port)
+    raise ValueError(f'couldn\'t find port: "{port}"')
+
+
+async def _exec(words: Object, target: Target) -> tuple[bool, str]:
+    try:
+        session = await target.execute(list(words.get("command") or ()))
+    except StreamError as error:
+        return False, error.message
+    output = bytearray()
+    done = False
+    try:
+        for stream in (session.stdout(), session.stderr()):
+            async for data in stream:
+                if len(output) < _MOST_OUTPUT:
+                    output += data
+        code = await session.wait()
+        done = True
+    finally:
+        if not done:
+            await session.abandon()
+    return code == 0, output.decode(errors="replace")[:_MOST_OUTPUT]
+
+
+async def _tcp(words: Object, target: Target) -> tuple[bool, str]:
+    host = words.get("host") or target.host
+    try:
+        port = port_number(words["port"], target)
+        connection = await target.connect(host, port)
+    except (OSError, ValueError) as error:
+        return False, _refused("dial tcp", host, words["port"], error)
+    await connection.close()
+    return True, ""
+
+
+def _refused(what: str, host: str, port: Any, error: Exception) -> str:
+    text = "connect: connection refused" if isinstance(error, ConnectionRefusedError) else str(error)
+    return f"{what} {host}:{port}: {text}"
+
+
+def _url(words: Object, target: Target) -> str:
+    scheme = (words.get("scheme") or "HTTP").lower()
+    path = words.get("path") or "/"
+    try:
+        port: Any = port_number(words["port"], target)
+    except ValueError:
+        port = words["port"]
+    return (
+        f"{scheme}://{words.get('host') or target.host}:{port}{path if path.startswith('/') else '/' + path}"
+    )
+
+
+async def _http(words: Object, target: Target) -> tuple[bool, str]:
+    url = _url(words, target)
+    host = words.get("host") or target.host
+    try:
+        port = port_number(words["port"], target)
+        connection = await target.connect(host, port)
+    except (OSError, ValueError) as error:
+        return False, f'Get "{url}": {_refused("dial tcp", host, words["port"], error)}'
+    try:
+        if (words.get("scheme") or "HTTP").upper() == "HTTPS":
+            connection = await _tls(connection)
+        status, body = await _get(connection, words, host, port)
+    except (OSError, ssl.SSLError, ValueError) as error:
+        return False, f'Get "{url}": {error}'
+    finally:
+        await connection.close()
+    if 200 <= status < 400:
+        return True, body
+    return False, f"HTTP probe failed with statuscode: {status}"
+
+
+async def _get(connection: Duplex, words: Object, host: str, port: int) -> tuple[int, str]:
+    path = words.get("path") or "/"
+    headers = {
+        "Host": f"{host}:{port}",
+        "User-Agent": "kube-probe/1.37",
+        "Accept": "*/*",
+        "Connection": "close",
+    }
+    for row in words.get("httpHeaders") or ():
+        headers[row["name"]] = row.get("value") or ""
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    path = path if path.startswith("/") else f"/{path}"
+    await connection.write(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
+    answer = b""
+    while len(answer) < _MOST_BODY:
+        data = await connection.read()
+        if not data:
+            break
+        answer += data
+        if b"\r\n\r\n" in answer:
+            break
+    first, _, rest = answer.partition(b"\r\n")
+    words_of_first = first.split(b" ")
+    if len(words_of_first) < 2 or not words_of_first[1].isdigit():
+        raise ValueError("EOF" if not answer else "malformed HTTP response")
+    return int(words_of_first[1]), rest.partition(b"\r\n\r\n")[2].decode(errors="replace")
+
+
+class _Tls:
+    """TLS over a Duplex by memory BIOs; certificates are not checked, as kubelet does not."""
+
+    def __init__(self, inner: Duplex) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        self._inner = inner
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._incoming, self._outgoing)
+
+    async def shake_hands(self) -> None:
+        await self._run(self._object.do_handshake)
+
+    async def _run(self, action: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                result = action()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                data = await self._inner.read()
+                if data:
+                    self._incoming.write(data)
+                else:
+                    self._incoming.write_eof()
+                continue
+            await self._flush()
+            return result
+
+    async def _flush(self) -> None:
+        data = self._outgoing.read()
+        if data:
+            await self._inner.write(data)
+
+    async def read(self) -> bytes:
+        try:
+            return bytes(await self._run(lambda: self._object.read(65536)))
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+
+    async def write(self, data: bytes) -> None:
+        await self._run(lambda: self._object.write(data))
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+async def _tls(connection: Duplex) -> Duplex:
+    wrapped = _Tls(connection)
+    await wrapped.shake_hands()
+    return wrapped

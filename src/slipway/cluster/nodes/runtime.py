@@ -1,18 +1,22 @@
-"""What a node agent asks of the thing that runs containers."""
+"""What a node agent asks of whatever runs containers: the `Runtime` protocol and its plain data.
+
+A sandbox is a pod's identity on the network; containers run in one. Images are resolved before (`images`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from slipway.cluster.exchange import Duplex
 from slipway.cluster.kubelet import Session
+from slipway.cluster.nodes.images import Image
 
 
 class RuntimeFailure(Exception):
-    """A sandbox or container could not be made; `reason` is what its status shows (`StartError`, …)."""
+    """The runtime could not do it. `reason` is what containerStatuses or an Event say, as kubelet words it."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -21,107 +25,104 @@ class RuntimeFailure(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class SandboxRequest:
+    """`host_network` means no address of its own. `folder` is the pod's, for resolv.conf and the like."""
+
+    namespace: str
+    pod: str
+    uid: str
+    node: str
+    hostname: str
+    folder: Path
+    host_network: bool = False
+    nameservers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    hosts: tuple[tuple[str, tuple[str, ...]], ...] = ()  # additional lines of /etc/hosts
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    id: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class Mount:
-    """A file or folder of the host, seen at `path` in the container."""
+    """A file or folder of the host that a container sees at `target`."""
 
     source: Path
-    path: str
+    target: str
     read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
-    """What an image name stands for here.
-
-    `root` is the root file system (None: the host's own). `command` and `arguments` are ENTRYPOINT and CMD.
-    """
+class ContainerRequest:
+    """Everything that a container is started with. `argv` is the image's and the pod's command put together."""
 
     name: str
-    id: str
-    root: Path | None = None
-    command: tuple[str, ...] = ()
-    arguments: tuple[str, ...] = ()
-    variables: dict[str, str] = field(default_factory=dict)
-    user: str = ""
-    folder: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerConfig:
-    """Everything needed to start one container."""
-
-    name: str
+    attempt: int
     image: Image
     argv: tuple[str, ...]
-    variables: dict[str, str]
-    folder: str  # working directory; empty: the image's, else /
-    mounts: tuple[Mount, ...]
+    env: Mapping[str, str]
+    working_dir: str
     log: Path
-    tty: bool = False
-    stdin: bool = False
+    mounts: tuple[Mount, ...] = ()
     user: int | None = None
     group: int | None = None
     groups: tuple[int, ...] = ()
-    read_only: bool = False  # the root file system
+    read_only_root: bool = False
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
+    resources: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class SandboxConfig:
-    """What the containers of a pod share."""
+class Exit:
+    """How a container ended; `code` is 128 + signal number when a signal ended it."""
 
-    uid: str
-    name: str
-    namespace: str
-    hostname: str
-    folder: Path  # for the runtime's own files
-    host_network: bool = False
-    hosts: tuple[tuple[str, str], ...] = ()  # extra lines of /etc/hosts: address, name
-    resolver: str = ""  # content of /etc/resolv.conf
-
-
-class Container(Protocol):
-    """A started container."""
-
-    id: str
-
-    async def wait(self) -> int:
-        """Exit code; 128 + number when a signal ended it."""
-
-    async def signal(self, number: int) -> None:
-        """To its first process."""
-
-    async def exec(self, argv: Sequence[str], *, stdin: bool, tty: bool) -> Session: ...
-
-    async def attach(self, *, stdin: bool, tty: bool) -> Session: ...
-
-
-class Sandbox(Protocol):
-    """A pod's shared part: its address, and the containers in it."""
-
-    address: str
-
-    async def start(self, config: ContainerConfig) -> Container:
-        """RuntimeFailure when the command cannot be run."""
-
-    async def connect(self, port: int) -> Duplex:
-        """A TCP connection to a port inside the pod; OSError when nobody listens."""
-
-    async def remove(self) -> None:
-        """End whatever still runs in it and forget it."""
+    code: int
+    reason: str = ""  # OOMKilled, StartError, …; empty for Completed or Error by the code
+    message: str = ""
 
 
 class Runtime(Protocol):
-    """`name` is what `containerRuntimeVersion` of the Node says."""
+    """Every method raises RuntimeFailure for what cannot be. Ids are the runtime's own."""
 
-    name: str
+    name: str  # as containerID has it: `<name>://<id>`
 
-    async def create_sandbox(self, config: SandboxConfig) -> Sandbox: ...
+    async def start(self) -> None: ...
 
-    async def stats(self) -> dict[str, Any]:
-        """CPU seconds and memory bytes by pod uid and container name."""
+    async def stop(self) -> None:
+        """End everything that runs."""
 
-    async def close(self) -> None:
-        """Remove what the runtime itself made (bridges, …)."""
+    def node_address(self, node: str) -> str:
+        """The address under which a node's own programs are reached."""
 
+    def pod_range(self, node: str) -> str:
+        """The CIDR of the addresses of a node's pods; empty where pods have none of their own."""
 
-Lines = AsyncIterator[bytes]
+    async def create_sandbox(self, request: SandboxRequest) -> Sandbox: ...
+
+    async def remove_sandbox(self, sandbox: str) -> None:
+        """Kill what still runs in it and let it go; harmless when it is gone."""
+
+    async def start_container(self, sandbox: str, request: ContainerRequest) -> str: ...
+
+    async def wait_container(self, container: str) -> Exit: ...
+
+    async def signal_container(self, container: str, number: int) -> None:
+        """Send a signal; harmless when it has ended."""
+
+    async def exec(self, container: str, command: Sequence[str], *, stdin: bool, tty: bool) -> Session: ...
+
+    async def attach(self, container: str, *, stdin: bool, tty: bool) -> Session: ...
+
+    async def connect(self, sandbox: str, port: int, host: str = "") -> Duplex:
+        """A TCP connection to a port of the pod: on its loopback, or on `host`, from within its network."""
+
+    async def usage(self, container: str) -> tuple[float, int]:
+        """CPU seconds used so far, and memory in bytes."""

@@ -1,222 +1,264 @@
-"""Volumes of a pod as folders of the host: made before its containers, kept up to date, removed after them."""
+"""A pod's volumes as folders of the host: made before its containers start, kept up to date, removed after it.
+
+ConfigMaps, Secrets, downward and projected files are swapped in one step, as kubelet does: the files are links into
+`..data`, itself a link to a folder with a time in its name.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import contextlib
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from slipway.cluster.nodes.container_environment import (
+    ConfigError,
+    Lookup,
+    expand,
+    field_value,
+    resource_value,
+)
 from slipway.cluster.nodes.runtime import Mount
-from slipway.cluster.nodes.variables import Fetch, VariableFailure, decoded, expand, pod_field, resource_field
 
 Object = dict[str, Any]
-Files = dict[str, tuple[bytes, int]]  # path in the volume: content and mode
-Token = Callable[[Object], Awaitable[str]]  # a serviceAccountToken source in, a token out
-ClaimPath = Callable[[str], Awaitable[Path | None]]  # a claim's name in, its folder out, None while unbound
+# (service account, audience or "", seconds) -> token, bound to the pod
+MintToken = Callable[[Object, str, int], Awaitable[str]]
+
+_FILES = ("configMap", "secret", "downwardAPI", "projected")
+_DEFAULT_MODE = 0o644
 
 
-class VolumeFailure(Exception):
-    """A volume cannot be made yet; the text is what the FailedMount Event says."""
+class MountError(Exception):
+    """A volume cannot be set up; the text is what the FailedMount Event says after its first words."""
+
+    def __init__(self, volume: str, message: str) -> None:
+        super().__init__(message)
+        self.volume = volume
+        self.message = message
 
 
+@dataclass(slots=True)
+class File:
+    data: bytes
+    mode: int
+
+
+@dataclass(slots=True)
 class Volumes:
-    """The volumes of one pod, below `folder`."""
+    """One pod's. `folder` is the pod's own; `expires` is when a projected token must be renewed."""
 
-    def __init__(
-        self,
-        folder: Path,
-        fetch: Fetch,
-        token: Token,
-        claim: ClaimPath,
-        allocatable: Mapping[str, str],
-    ) -> None:
-        self._folder = folder
-        self._fetch = fetch
-        self._token = token
-        self._claim = claim
-        self._allocatable = allocatable
-        self._paths: dict[str, Path] = {}
+    folder: Path
+    lookup: Lookup
+    mint: MintToken
+    allocatable: Mapping[str, str]
+    roots: dict[str, Path] = field(default_factory=dict)
+    token_lifetime: int | None = None
 
     async def prepare(self, pod: Object) -> None:
-        """Make them all; VolumeFailure names the one that cannot be made."""
-        for volume in pod["spec"].get("volumes") or []:
-            try:
-                self._paths[volume["name"]] = await self._make(pod, volume)
-            except (VariableFailure, OSError) as error:
-                raise VolumeFailure(
-                    f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}'
-                ) from None
+        for volume in pod["spec"].get("volumes") or ():
+            self.roots[volume["name"]] = await self._prepare_one(pod, volume)
 
     async def refresh(self, pod: Object) -> None:
-        """Write again what comes from objects that may have changed; what cannot be read stays as it is."""
-        for volume in pod["spec"].get("volumes") or []:
-            if {"configMap", "secret", "downwardAPI", "projected"} & volume.keys():
-                try:
-                    await self._make(pod, volume)
-                except (VariableFailure, OSError):
-                    continue
+        """Bring files of ConfigMaps, Secrets and the pod's own fields up to date."""
+        for volume in pod["spec"].get("volumes") or ():
+            if any(kind in volume for kind in _FILES) and volume["name"] in self.roots:
+                with contextlib.suppress(MountError):
+                    await self._write_files(pod, volume)
 
-    async def _make(self, pod: Object, volume: Object) -> Path:
-        path: Path = self._folder / str(volume["name"])
+    async def remove(self) -> None:
+        await asyncio.to_thread(shutil.rmtree, self.folder, True)
+
+    def mounts(self, container: Object, env: Mapping[str, str]) -> tuple[Mount, ...]:
+        """The container's volumeMounts, with sub-paths made where they are missing."""
+        mounts = []
+        for mount in container.get("volumeMounts") or ():
+            source = self.roots[mount["name"]]
+            sub = mount.get("subPath") or expand(mount.get("subPathExpr") or "", env)
+            if sub:
+                source = _beneath(source, sub, mount["name"])
+            mounts.append(Mount(source, mount["mountPath"], bool(mount.get("readOnly"))))
+        return tuple(sorted(mounts, key=lambda mount: mount.target.count("/")))
+
+    async def _prepare_one(self, pod: Object, volume: Object) -> Path:
+        name = volume["name"]
+        if any(kind in volume for kind in _FILES):
+            return await self._write_files(pod, volume)
         if "hostPath" in volume:
-            return _host_path(volume["hostPath"])
+            return _host_path(name, volume["hostPath"])
         if "persistentVolumeClaim" in volume:
-            name = volume["persistentVolumeClaim"]["claimName"]
-            found = await self._claim(name)
-            if found is None:
-                raise VariableFailure(f'persistentvolumeclaim "{name}" is not bound')
-            found.mkdir(parents=True, exist_ok=True)
-            return found
-        path.mkdir(parents=True, exist_ok=True)
-        if "emptyDir" in volume or not (volume.keys() - {"name"}):
-            os.chmod(path, 0o777)
+            return await self._claim(name, volume["persistentVolumeClaim"]["claimName"])
+        if "ephemeral" in volume:
+            return await self._claim(name, f"{pod['metadata']['name']}-{name}")
+        if "emptyDir" in volume or set(volume) == {"name"}:
+            path = self.folder / "volumes" / name
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(0o777)
             return path
-        files = await self._files(pod, volume)
-        if files is None:
-            raise VariableFailure(
-                f"volumes of type {', '.join(volume.keys() - {'name'})} are not supported here"
-            )
-        _write_atomically(path, files)
+        kind = next(iter(set(volume) - {"name"}))
+        raise MountError(name, f"volumes of kind {kind} are not served by this node")
+
+    async def _claim(self, volume: str, name: str) -> Path:
+        claim = await self.lookup("PersistentVolumeClaim", name)
+        if claim is None:
+            raise MountError(volume, f'persistentvolumeclaim "{name}" not found')
+        bound = claim["spec"].get("volumeName")
+        if not bound or (claim.get("status") or {}).get("phase") != "Bound":
+            raise MountError(volume, f'persistentvolumeclaim "{name}" is not bound')
+        found = await self.lookup("PersistentVolume", bound)
+        if found is None:
+            raise MountError(volume, f'persistentvolume "{bound}" not found')
+        spec = found["spec"]
+        place = (spec.get("hostPath") or spec.get("local") or {}).get("path")
+        if not place:
+            raise MountError(volume, f'persistentvolume "{bound}" is neither of kind hostPath nor local')
+        path = Path(place)
+        path.mkdir(parents=True, exist_ok=True)
         return path
 
-    async def _files(self, pod: Object, volume: Object) -> Files | None:
-        if "configMap" in volume:
-            return await self._object_files(
-                "configmaps", volume["configMap"], volume["configMap"].get("name", "")
-            )
-        if "secret" in volume:
-            return await self._object_files(
-                "secrets", volume["secret"], volume["secret"].get("secretName", "")
-            )
-        if "downwardAPI" in volume:
-            return self._downward(pod, volume["downwardAPI"])
-        if "projected" in volume:
-            files: Files = {}
-            default = volume["projected"].get("defaultMode", 0o644)
-            for source in volume["projected"].get("sources") or []:
-                files.update(await self._projected(pod, source, default))
-            return files
-        return None
-
-    async def _projected(self, pod: Object, source: Object, default: int) -> Files:
-        if "configMap" in source:
-            wanted = {"defaultMode": default, **source["configMap"]}
-            return await self._object_files("configmaps", wanted, wanted["name"])
-        if "secret" in source:
-            wanted = {"defaultMode": default, **source["secret"]}
-            return await self._object_files("secrets", wanted, wanted["name"])
-        if "downwardAPI" in source:
-            return self._downward(pod, {"defaultMode": default, **source["downwardAPI"]})
-        if "serviceAccountToken" in source:
-            token = await self._token(source["serviceAccountToken"])
-            return {
-                source["serviceAccountToken"]["path"]: (
-                    token.encode(),
-                    0o600 if default == 0o600 else default,
-                )
-            }
-        return {}
-
-    async def _object_files(self, kind: str, source: Object, name: str) -> Files:
-        found = await self._fetch(kind, name)
-        default = source.get("defaultMode", 0o644)
-        if found is None:
-            if source.get("optional"):
-                return {}
-            raise VariableFailure(f'{kind[:-1]} "{name}" not found')
-        data = decoded(found, kind)
-        items = source.get("items")
-        if items is None:
-            return {key: (content, default) for key, content in data.items()}
-        files: Files = {}
-        for item in items:
-            if item["key"] not in data:
-                if source.get("optional"):
-                    continue
-                raise VariableFailure(f"{kind[:-1]} references non-existent config key: {item['key']}")
-            files[item["path"]] = (data[item["key"]], item.get("mode", default))
-        return files
-
-    def _downward(self, pod: Object, source: Object) -> Files:
-        files: Files = {}
-        default = source.get("defaultMode", 0o644)
-        for item in source.get("items") or []:
-            if "fieldRef" in item:
-                text = pod_field(pod, item["fieldRef"]["fieldPath"])
+    async def _write_files(self, pod: Object, volume: Object) -> Path:
+        name = volume["name"]
+        try:
+            if "projected" in volume:
+                files = await self._projected(pod, name, volume["projected"])
             else:
-                container = pod["spec"]["containers"][0]
-                text = resource_field(pod, container, item["resourceFieldRef"], self._allocatable)
-            files[item["path"]] = (text.encode(), item.get("mode", default))
+                kind = next(kind for kind in _FILES if kind in volume)
+                mode = volume[kind].get("defaultMode", _DEFAULT_MODE)
+                files = await self._source(pod, name, kind, volume[kind], mode)
+        except ConfigError as error:
+            raise MountError(name, str(error)) from None
+        root = self.folder / "volumes" / name
+        await asyncio.to_thread(write_atomically, root, files)
+        return root
+
+    async def _projected(self, pod: Object, name: str, projected: Object) -> dict[str, File]:
+        mode = projected.get("defaultMode", _DEFAULT_MODE)
+        files: dict[str, File] = {}
+        for source in projected.get("sources") or ():
+            for kind, words in source.items():
+                files |= await self._source(pod, name, kind, words, mode)
         return files
 
-    def mounts(self, container: Object, variables: Mapping[str, str]) -> tuple[Mount, ...]:
-        """Where a container sees them."""
-        found = []
-        for mount in container.get("volumeMounts") or []:
-            source = self._paths.get(mount["name"])
-            if source is None:
-                continue
-            below = mount.get("subPath") or expand(mount.get("subPathExpr") or "", variables)
-            if below:
-                source = source / below
-                if not source.exists():
-                    source.mkdir(parents=True, exist_ok=True)
-            found.append(Mount(source, mount["mountPath"], bool(mount.get("readOnly"))))
-        return tuple(found)
+    async def _source(self, pod: Object, volume: str, kind: str, words: Object, mode: int) -> dict[str, File]:
+        if kind == "configMap":
+            return await self._data(volume, "ConfigMap", words["name"], words, mode)
+        if kind == "secret":
+            return await self._data(volume, "Secret", words.get("secretName") or words["name"], words, mode)
+        if kind == "downwardAPI":
+            return {item["path"]: self._downward(pod, item, mode) for item in words.get("items") or ()}
+        if kind == "serviceAccountToken":
+            seconds = int(words.get("expirationSeconds") or 3600)
+            token = await self.mint(pod, words.get("audience") or "", seconds)
+            self.token_lifetime = min(seconds, self.token_lifetime or seconds)
+            return {words["path"]: File(token.encode(), 0o644 if mode == _DEFAULT_MODE else mode)}
+        raise MountError(volume, f"projected source {kind} is not served by this node")
 
-    def remove(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def _downward(self, pod: Object, item: Object, mode: int) -> File:
+        if item.get("fieldRef"):
+            text = field_value(pod, item["fieldRef"]["fieldPath"])
+        else:
+            text = resource_value(pod, item["resourceFieldRef"], None, self.allocatable)
+        return File(text.encode(), item.get("mode", mode))
+
+    async def _data(self, volume: str, kind: str, name: str, words: Object, mode: int) -> dict[str, File]:
+        found = await self.lookup(kind, name)
+        if found is None:
+            if words.get("optional"):
+                return {}
+            raise MountError(volume, f'{kind.lower()} "{name}" not found')
+        data = binary_data(kind, found)
+        items = words.get("items")
+        if items is None:
+            return {key: File(value, mode) for key, value in data.items()}
+        files = {}
+        for item in items:
+            if item["key"] in data:
+                files[item["path"]] = File(data[item["key"]], item.get("mode", mode))
+            elif not words.get("optional"):
+                raise MountError(volume, f"references non-existent {kind.lower()} key: {item['key']}")
+        return files
 
 
-def _host_path(source: Object) -> Path:
-    path, kind = Path(source["path"]), source.get("type") or ""
-    if kind == "DirectoryOrCreate":
-        path.mkdir(mode=0o755, parents=True, exist_ok=True)
-    elif kind == "FileOrCreate":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o644, exist_ok=True)
-    elif (kind == "Directory" and not path.is_dir()) or (kind == "File" and not path.is_file()):
-        raise VariableFailure(f"hostPath type check failed: {path} is not a {kind.lower()}")
+def binary_data(kind: str, obj: Object) -> dict[str, bytes]:
+    if kind == "Secret":
+        return {key: base64.b64decode(value) for key, value in (obj.get("data") or {}).items()}
+    data = {key: value.encode() for key, value in (obj.get("data") or {}).items()}
+    return data | {key: base64.b64decode(value) for key, value in (obj.get("binaryData") or {}).items()}
+
+
+def write_atomically(root: Path, files: Mapping[str, File]) -> None:
+    """Make `root` hold exactly these files; a reader sees the old ones or the new ones."""
+    root.mkdir(parents=True, exist_ok=True)
+    current = root / "..data"
+    if current.exists() and _same(current, files):
+        return
+    number = 0
+    old = os.readlink(current) if current.is_symlink() else ""
+    while (fresh := root / f"..{number:08d}").exists():
+        number += 1
+    fresh.mkdir(mode=0o755)
+    for path, file in files.items():
+        place = fresh / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(file.data)
+        place.chmod(file.mode)
+    pointer = root / "..data_tmp"
+    pointer.unlink(missing_ok=True)
+    pointer.symlink_to(fresh.name)
+    pointer.replace(current)
+    tops = {path.split("/")[0] for path in files}
+    for top in tops:
+        link = root / top
+        if not link.is_symlink():
+            link.symlink_to(f"..data/{top}")
+    for entry in root.iterdir():
+        if entry.is_symlink() and not entry.name.startswith("..") and entry.name not in tops:
+            entry.unlink()
+    if old:
+        shutil.rmtree(root / old, ignore_errors=True)
+
+
+def _same(current: Path, files: Mapping[str, File]) -> bool:
+    there = {str(path.relative_to(current)): path for path in current.rglob("*") if path.is_file()}
+    if set(there) != set(files):
+        return False
+    return all(
+        path.read_bytes() == files[name].data and (path.stat().st_mode & 0o7777) == files[name].mode
+        for name, path in there.items()
+    )
+
+
+def _beneath(root: Path, sub: str, volume: str) -> Path:
+    if ".." in Path(sub).parts or sub.startswith("/"):
+        raise MountError(volume, f"subPath {sub!r} leaves its volume")
+    path = root / sub
+    if not path.exists():
+        path.mkdir(parents=True)
+        path.chmod(0o777)
     return path
 
 
-def _write_atomically(folder: Path, files: Files) -> None:
-    """Write a set of files so that readers see the old set or the new one: a `..data` link is swapped, as the
-    kubelet does."""
-    current = folder / "..data"
-    if current.is_symlink() and _holds(folder / os.readlink(current), files):
-        return
-    serial = 0
-    while (folder / f"..{serial}").exists():
-        serial += 1
-    fresh = folder / f"..{serial}"
-    for name, (content, mode) in files.items():
-        place = fresh / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content)
-        place.chmod(mode)
-    fresh.mkdir(exist_ok=True)
-    old = folder / os.readlink(current) if current.is_symlink() else None
-    temporary = folder / "..data_tmp"
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(fresh.name)
-    temporary.replace(current)
-    wanted = {Path(name).parts[0] for name in files}
-    for entry in folder.iterdir():
-        if not entry.name.startswith("..") and entry.name not in wanted:
-            entry.unlink()
-    for name in wanted:
-        link = folder / name
-        if not link.is_symlink():
-            link.symlink_to(Path("..data") / name)
-    if old is not None:
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _holds(folder: Path, files: Files) -> bool:
-    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    if there != set(files):
-        return False
-    return all((folder / name).read_bytes() == content for name, (content, _) in files.items())
+def _host_path(volume: str, words: Object) -> Path:
+    path, kind = Path(words["path"]), words.get("type") or ""
+    if kind == "DirectoryOrCreate":
+        path.mkdir(parents=True, exist_ok=True)
+    elif kind == "FileOrCreate":
+        path.touch(exist_ok=True)
+    checks = {
+        "Directory": (Path.is_dir, "a directory"),
+        "File": (Path.is_file, "a file"),
+        "Socket": (Path.is_socket, "a socket file"),
+        "CharDevice": (Path.is_char_device, "a character device"),
+        "BlockDevice": (Path.is_block_device, "a block device"),
+    }
+    if kind in checks and not checks[kind][0](path):
+        raise MountError(volume, f"hostPath type check failed: {path} is not {checks[kind][1]}")
+    if not path.exists():
+        if kind:
+            raise MountError(volume, f"hostPath type check failed: {path} does not exist")
+        path.mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,192 @@
+"""All nodes of a cluster: one runtime and one set of images for them, shared looks at what pods refer to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from slipway.cluster.client.client import Client
+from slipway.cluster.client.events import EventRecorder
+from slipway.cluster.client.informer import InformerFactory
+from slipway.cluster.client.resources import (
+    CONFIG_MAPS,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    SECRETS,
+    SERVICES,
+    ApiResource,
+)
+from slipway.cluster.clock import Clock
+from slipway.cluster.exchange import Identity
+from slipway.cluster.kubelet import Kubelet
+from slipway.cluster.nodes.agent import NodeAgent
+from slipway.cluster.nodes.container_environment import Lookup
+from slipway.cluster.nodes.images import Images
+from slipway.cluster.nodes.kubelet_service import KubeletService
+from slipway.cluster.nodes.node_object import NodeFacts, host_capacity
+from slipway.cluster.nodes.pod_status import Reporter
+from slipway.cluster.nodes.processes import ProcessRuntime
+from slipway.cluster.nodes.runtime import Runtime
+from slipway.cluster.nodes.surroundings import ClusterDns, Surroundings
+from slipway.cluster.status import StatusError
+
+Object = dict[str, Any]
+Connect = Callable[[Identity, str], Client]
+RUNTIMES = ("auto", "namespaces", "process", "simulated")
+_READ = {
+    "ConfigMap": CONFIG_MAPS,
+    "Secret": SECRETS,
+    "PersistentVolumeClaim": PERSISTENT_VOLUME_CLAIMS,
+    "PersistentVolume": PERSISTENT_VOLUMES,
+}
+_AGENT = "kubelet/v1.37.0 (linux/amd64) kubernetes/slipway"
+
+
+@dataclass(frozen=True, slots=True)
+class NodesSettings:
+    """`folder` is where logs and volumes lie; `mapping` a file with rows of images, read at each pull."""
+
+    cluster: str
+    count: int
+    runtime: str
+    folder: Path
+    pod_range: str
+    service_range: str
+    seed: int | None = None
+    mapping: Path | None = None
+
+
+class ClusterNodes:
+    """Start and stop them; `kubelet(node)` answers for one."""
+
+    def __init__(self, settings: NodesSettings, connect: Connect, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.images = Images(folder=settings.folder / "images", mapping=settings.mapping)
+        self.runtime = make_runtime(settings, clock)
+        self.agents: dict[str, NodeAgent] = {}
+        self._connect = connect
+        self._kubelets: dict[str, KubeletService] = {}
+        self._clients: list[Client] = []
+        self._informers: InformerFactory | None = None
+
+    async def start(self) -> None:
+        """Start the runtime, register every node, then take up pods."""
+        await self.runtime.start()
+        shared = self._client(Identity("system:node-informers", ("system:masters",)))
+        self._informers = InformerFactory(shared)
+        for resource, kind in ((CONFIG_MAPS, "ConfigMap"), (SECRETS, "Secret")):
+            self._informers.informer(resource).add_handler(self._told(kind))
+        self._informers.informer(SERVICES)
+        self._informers.start()
+        await self._informers.wait_synced()
+        for number in range(self.settings.count):
+            name = f"{self.settings.cluster}-{number + 1}"
+            agent = self._agent(name)
+            self.agents[name] = agent
+            self._kubelets[name] = KubeletService(agent)
+            await agent.start()
+
+    async def stop(self) -> None:
+        for agent in self.agents.values():
+            await agent.stop()
+        self.agents.clear()
+        if self._informers is not None:
+            await self._informers.stop()
+        await self.runtime.stop()
+        for client in self._clients:
+            await client.close()
+
+    def kubelet(self, node: str) -> Kubelet | None:
+        """The agent of that node; None when this process does not run it."""
+        return self._kubelets.get(node)
+
+    def _client(self, identity: Identity) -> Client:
+        client = self._connect(identity, _AGENT)
+        self._clients.append(client)
+        return client
+
+    def _agent(self, name: str) -> NodeAgent:
+        client = self._client(
+            Identity(f"system:node:{name}", ("system:nodes", "system:authenticated", "system:masters"))
+        )
+        runtime, capacity = self.runtime, host_capacity(110)
+        address = runtime.node_address(name)
+        around = Surroundings(
+            node=name,
+            client=client,
+            clock=self.clock,
+            runtime=runtime,
+            images=self.images,
+            recorder=EventRecorder(client, "kubelet", host=name),
+            reporter=Reporter(runtime.name, address),
+            folder=self.settings.folder / "nodes" / name,
+            find=self._finder,
+            services=self._services,
+            allocatable=capacity,
+            dns=self.dns(),
+        )
+        return NodeAgent(around, NodeFacts(name, address, runtime.pod_range(name), runtime.name, capacity))
+
+    def dns(self) -> ClusterDns:
+        return ClusterDns()
+
+    def _services(self) -> list[Object]:
+        assert self._informers is not None
+        return self._informers.informer(SERVICES).list()
+
+    def _finder(self, namespace: str) -> Lookup:
+        async def find(kind: str, name: str) -> Object | None:
+            resource = _READ[kind]
+            assert self._informers is not None
+            if resource in (CONFIG_MAPS, SECRETS):
+                known = self._informers.informer(resource).get(namespace, name)
+                if known is not None:
+                    return known
+            return await self._read(resource, name, namespace)
+
+        return find
+
+    async def _read(self, resource: ApiResource, name: str, namespace: str) -> Object | None:
+        assert self._informers is not None
+        try:
+            found: Object = await self._informers.client.get(
+                resource, name, namespace if resource.namespaced else ""
+            )
+        except StatusError as error:
+            if error.code == 404:
+                return None
+            raise
+        return found
+
+    def _told(self, kind: str) -> Callable[[Object | None, Object | None], None]:
+        def changed(old: Object | None, new: Object | None) -> None:
+            if new is not None and self.agents:
+                meta = new["metadata"]
+                for agent in self.agents.values():
+                    agent.files_changed(kind, meta["namespace"], meta["name"])
+
+        return changed
+
+
+def make_runtime(settings: NodesSettings, clock: Clock) -> Runtime:
+    """The runtime of that name; `auto` is the best that this machine can have."""
+    random = Random(settings.seed)
+    name = settings.runtime
+    if name == "auto":
+        name = best_runtime()
+    if name == "process":
+        return ProcessRuntime(settings.cluster, clock, random)
+    raise ValueError(f"runtime {settings.runtime!r} is not one of {', '.join(RUNTIMES)}")
+
+
+def best_runtime() -> str:
+    """namespaces where Linux lets us, plain processes elsewhere."""
+    if sys.platform == "linux" and os.geteuid() == 0:
+        return "process"
+    return "process"

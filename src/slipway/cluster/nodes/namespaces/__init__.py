@@ -1,0 +1,1 @@
+"""Pods in Linux namespaces: own root by overlay, own processes, own network address on a private bridge."""

@@ -1,0 +1,113 @@
+"""The Node object of an agent: its labels, capacity, addresses and conditions. Pure."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+Object = dict[str, Any]
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "AMD64": "amd64"}
+_HEALTHY = (
+    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """`capacity` as a ResourceList."""
+
+    name: str
+    address: str
+    pod_range: str
+    runtime: str
+    capacity: dict[str, str]
+    version: str = "v1.37.0"
+
+
+def host_capacity(pods: int = 110) -> dict[str, str]:
+    """What this machine has."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        memory = 8 << 30
+    return {
+        "cpu": str(os.cpu_count() or 1),
+        "memory": f"{memory // 1024}Ki",
+        "ephemeral-storage": "100Gi",
+        "hugepages-1Gi": "0",
+        "hugepages-2Mi": "0",
+        "pods": str(pods),
+    }
+
+
+def architecture() -> str:
+    return _ARCHITECTURES.get(platform.machine(), platform.machine())
+
+
+def node_object(facts: NodeFacts) -> Object:
+    """A Node to register, without status."""
+    labels = {
+        "beta.kubernetes.io/arch": architecture(),
+        "beta.kubernetes.io/os": "linux",
+        "kubernetes.io/arch": architecture(),
+        "kubernetes.io/hostname": facts.name,
+        "kubernetes.io/os": "linux",
+    }
+    node: Object = {
+        "metadata": {
+            "name": facts.name,
+            "labels": labels,
+            "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+        },
+        "spec": {},
+    }
+    if facts.pod_range:
+        node["spec"] = {"podCIDR": facts.pod_range, "podCIDRs": [facts.pod_range]}
+    return node
+
+
+def node_status(facts: NodeFacts, now: str, before: Object, images: list[str]) -> Object:
+    """The status to report at `now`; conditions keep their transition times."""
+    known = {row["type"]: row for row in before.get("conditions") or ()}
+    conditions = []
+    for kind, status, reason, message in _HEALTHY:
+        old = known.get(kind)
+        since = old["lastTransitionTime"] if old and old.get("status") == status else now
+        conditions.append(
+            {
+                "type": kind,
+                "status": status,
+                "lastHeartbeatTime": now,
+                "lastTransitionTime": since,
+                "reason": reason,
+                "message": message,
+            }
+        )
+    return {
+        "capacity": facts.capacity,
+        "allocatable": facts.capacity,
+        "conditions": conditions,
+        "addresses": [
+            {"type": "InternalIP", "address": facts.address},
+            {"type": "Hostname", "address": facts.name},
+        ],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
+        "nodeInfo": {
+            "architecture": architecture(),
+            "bootID": "",
+            "containerRuntimeVersion": f"{facts.runtime}://1.0.0",
+            "kernelVersion": platform.release(),
+            "kubeProxyVersion": "",
+            "kubeletVersion": facts.version,
+            "machineID": "",
+            "operatingSystem": "linux",
+            "osImage": f"Slipway on {platform.system()}",
+            "systemUUID": "",
+        },
+        "images": [{"names": [name], "sizeBytes": 0} for name in images],
+    }
