@@ -134,7 +134,7 @@ async def test_an_image_that_nobody_declared_fails_as_a_pull_does(cluster: Embed
     async with asyncio.timeout(5):
         while True:
             events = (await client.list(EVENTS, "default"))["items"]
-            if any("slipway up --image" in event["message"] for event in events):
+            if any("slipway images add" in event["message"] for event in events):
                 break
             await asyncio.sleep(0.05)
 
@@ -144,7 +144,7 @@ async def test_init_containers_run_first_and_in_order(cluster: EmbeddedCluster) 
     shared = {"name": "shared", "mountPath": "/slipway-test-unused"}
 
     def step(name: str) -> dict[str, Any]:
-        script = f"import os; open(os.environ['SLIPWAY_MOUNT_0'] + '/order', 'a').write('{name} ')"
+        script = f"import os; open('/slipway-test-unused/order', 'a').write('{name} ')"
         return {
             "name": name,
             "image": "python",
@@ -154,7 +154,7 @@ async def test_init_containers_run_first_and_in_order(cluster: EmbeddedCluster) 
 
     spec = pod(
         "steps",
-        "import os; print(open(os.environ['SLIPWAY_MOUNT_0'] + '/order').read())",
+        "import os; print(open('/slipway-test-unused/order').read())",
         container={"volumeMounts": [shared]},
         initContainers=[step("first"), step("second")],
         volumes=[{"name": "shared", "emptyDir": {}}],

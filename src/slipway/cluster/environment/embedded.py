@@ -25,7 +25,7 @@ from slipway.cluster.environment.kubernetes_service import ensure_kubernetes_ser
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Identity
 from slipway.cluster.kubelet import Kubelet
-from slipway.cluster.nodes.images import ImageTable
+from slipway.cluster.nodes.cluster_nodes import ClusterNodes
 from slipway.cluster.server.listener import Listener, serve
 
 
@@ -49,8 +49,8 @@ class EmbeddedCluster:
         self._admin: KeyPair | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._running: list[parts.Part] = []
-        self.images = ImageTable()
         self.kubelets: dict[str, Kubelet] = {}
+        self._nodes: ClusterNodes | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -119,12 +119,10 @@ class EmbeddedCluster:
             shared = runner.informers
         if self.options.scheduler:
             await self._begin(parts.SchedulerPart(self.options, self._connect, shared))
-        agents = parts.node_agents(
-            self.options, self._connect, self.clock, self.data_folder() / "nodes", self.images
-        )
-        for agent in agents:
-            await self._begin(agent)
-            self.kubelets[agent.name] = agent
+        if self.options.nodes:
+            self._nodes = parts.nodes(self.options, self._connect, self.clock, self.data_folder())
+            await self._begin(self._nodes)
+            self.kubelets.update(self._nodes.kubelets)
 
     async def _begin(self, part: parts.Part) -> None:
         self._running.append(part)
@@ -171,6 +169,12 @@ class EmbeddedCluster:
         key.write_bytes(authority.pair.key)
         certificate.write_bytes(authority.pair.certificate)
         return authority
+
+    @property
+    def nodes(self) -> ClusterNodes:
+        if self._nodes is None:
+            raise ClusterError("the cluster runs no nodes")
+        return self._nodes
 
     def data_folder(self) -> Path:
         """Where nodes keep logs and volumes."""

@@ -15,10 +15,7 @@ from slipway.cluster.controllers.registrations import Settings, registrations
 from slipway.cluster.controllers.runner import ControllerRunner
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Identity
-from slipway.cluster.nodes.agent import NodeAgent
-from slipway.cluster.nodes.images import ImageTable
-from slipway.cluster.nodes.processes import ProcessRuntime
-from slipway.cluster.nodes.runtime import Runtime
+from slipway.cluster.nodes.cluster_nodes import ClusterNodes, NodesSettings
 from slipway.cluster.scheduler.scheduler import Scheduler
 
 Connect = Callable[[Identity, str], Client]
@@ -55,26 +52,19 @@ def controllers(
     )
 
 
-def runtime_of(options: ClusterOptions, clock: Clock) -> Runtime:
-    """The runtime that the options name; `auto` is the best that this machine allows."""
-    return ProcessRuntime(clock)
-
-
-def node_agents(
-    options: ClusterOptions, connect: Connect, clock: Clock, folder: Path, images: ImageTable
-) -> list[NodeAgent]:
-    """One agent a node, each with an identity of its own."""
-    agents = []
-    for number in range(1, options.nodes + 1):
-        name = f"{options.name}-{number}"
-        identity = Identity(f"system:node:{name}", ("system:nodes",))
-        client = connect(identity, f"kubelet/v{options.version}.0 (linux/amd64) kubernetes/slipway")
-        agents.append(
-            NodeAgent(
-                name, client, runtime_of(options, clock), images, folder / name, version=options.version
-            )
-        )
-    return agents
+def nodes(options: ClusterOptions, connect: Connect, clock: Clock, folder: Path) -> ClusterNodes:
+    """The nodes and what runs their pods."""
+    settings = NodesSettings(
+        cluster=options.name,
+        count=options.nodes,
+        runtime=options.runtime,
+        folder=folder,
+        pod_range=options.pod_range,
+        service_range=options.service_range,
+        seed=options.seed,
+        version=options.version,
+    )
+    return ClusterNodes(settings, connect, clock)
 
 
 class SchedulerPart:

@@ -32,6 +32,7 @@ from slipway.cluster.nodes.node_object import NodeFacts, host_capacity
 from slipway.cluster.nodes.pod_status import Reporter
 from slipway.cluster.nodes.processes import ProcessRuntime
 from slipway.cluster.nodes.runtime import Runtime
+from slipway.cluster.nodes.simulated import AnyImage, SimulatedRuntime
 from slipway.cluster.nodes.surroundings import ClusterDns, Surroundings
 from slipway.cluster.status import StatusError
 
@@ -58,6 +59,7 @@ class NodesSettings:
     pod_range: str
     service_range: str
     seed: int | None = None
+    version: str = "1.37"
     mapping: Path | None = None
 
 
@@ -69,6 +71,8 @@ class ClusterNodes:
         self.clock = clock
         self.images = Images(folder=settings.folder / "images", mapping=settings.mapping)
         self.runtime = make_runtime(settings, clock)
+        self.simulated = isinstance(self.runtime, SimulatedRuntime)
+        self._any_image = AnyImage()
         self.agents: dict[str, NodeAgent] = {}
         self._connect = connect
         self._kubelets: dict[str, KubeletService] = {}
@@ -78,7 +82,9 @@ class ClusterNodes:
     async def start(self) -> None:
         """Start the runtime, register every node, then take up pods."""
         await self.runtime.start()
-        shared = self._client(Identity("system:node-informers", ("system:masters",)))
+        shared = self._client(
+            Identity(f"system:node:{self.settings.cluster}", ("system:nodes", "system:authenticated"))
+        )
         self._informers = InformerFactory(shared)
         for resource, kind in ((CONFIG_MAPS, "ConfigMap"), (SECRETS, "Secret")):
             self._informers.informer(resource).add_handler(self._told(kind))
@@ -102,9 +108,10 @@ class ClusterNodes:
         for client in self._clients:
             await client.close()
 
-    def kubelet(self, node: str) -> Kubelet | None:
-        """The agent of that node; None when this process does not run it."""
-        return self._kubelets.get(node)
+    @property
+    def kubelets(self) -> dict[str, Kubelet]:
+        """Those of the nodes that this process runs, by the node's name."""
+        return dict(self._kubelets)
 
     def _client(self, identity: Identity) -> Client:
         client = self._connect(identity, _AGENT)
@@ -112,9 +119,7 @@ class ClusterNodes:
         return client
 
     def _agent(self, name: str) -> NodeAgent:
-        client = self._client(
-            Identity(f"system:node:{name}", ("system:nodes", "system:authenticated", "system:masters"))
-        )
+        client = self._client(Identity(f"system:node:{name}", ("system:nodes", "system:authenticated")))
         runtime, capacity = self.runtime, host_capacity(110)
         address = runtime.node_address(name)
         around = Surroundings(
@@ -122,7 +127,7 @@ class ClusterNodes:
             client=client,
             clock=self.clock,
             runtime=runtime,
-            images=self.images,
+            images=self._any_image if self.simulated else self.images,
             recorder=EventRecorder(client, "kubelet", host=name),
             reporter=Reporter(runtime.name, address),
             folder=self.settings.folder / "nodes" / name,
@@ -130,8 +135,14 @@ class ClusterNodes:
             services=self._services,
             allocatable=capacity,
             dns=self.dns(),
+            files=not self.simulated,
         )
-        return NodeAgent(around, NodeFacts(name, address, runtime.pod_range(name), runtime.name, capacity))
+        return NodeAgent(
+            around,
+            NodeFacts(
+                name, address, runtime.pod_range(name), runtime.name, capacity, f"v{self.settings.version}.0"
+            ),
+        )
 
     def dns(self) -> ClusterDns:
         return ClusterDns()
@@ -182,6 +193,8 @@ def make_runtime(settings: NodesSettings, clock: Clock) -> Runtime:
         name = best_runtime()
     if name == "process":
         return ProcessRuntime(settings.cluster, clock, random)
+    if name == "simulated":
+        return SimulatedRuntime(clock, random, settings.pod_range, settings.count)
     raise ValueError(f"runtime {settings.runtime!r} is not one of {', '.join(RUNTIMES)}")
 
 

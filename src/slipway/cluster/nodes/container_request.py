@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from slipway.cluster.client.objects import controller_of
 from slipway.cluster.nodes.container_environment import (
     ConfigError,
     command_line,
@@ -14,7 +15,7 @@ from slipway.cluster.nodes.container_environment import (
     expand,
 )
 from slipway.cluster.nodes.images import Image
-from slipway.cluster.nodes.pod_state import PodState
+from slipway.cluster.nodes.pod_state import PodState, container_specs
 from slipway.cluster.nodes.runtime import ContainerRequest, Mount, SandboxRequest
 from slipway.cluster.nodes.surroundings import Surroundings
 from slipway.cluster.nodes.volumes import Volumes
@@ -57,6 +58,7 @@ async def container_request(
         env=env,
         working_dir=expand(container.get("workingDir") or "", given) or image.working_dir or "/",
         log=around.log(pod, container["name"], attempt),
+        kind=next(kind for kind, row in container_specs(pod) if row["name"] == container["name"]).value,
         mounts=mounts,
         user=user,
         group=group,
@@ -70,7 +72,7 @@ async def container_request(
 
 
 def termination_file(pod: Object, container: Object, attempt: int, around: Surroundings) -> Path:
-    path = around.pod_folder(pod) / "termination" / container["name"] / str(attempt)
+    path: Path = around.pod_folder(pod) / "termination" / container["name"] / str(attempt)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -88,10 +90,10 @@ def termination_message(pod: Object, container: Object, attempt: int, code: int,
             text = file.read(_LONGEST_TERMINATION_MESSAGE).decode(errors="replace")
     except OSError:
         text = ""
-    fallback = container.get("terminationMessagePolicy") == "FallbackToLogsOnError"
+    fallback: bool = container.get("terminationMessagePolicy") == "FallbackToLogsOnError"
     if not text and code != 0 and fallback:
         text = _log_end(around.log(pod, container["name"], attempt))
-    return text
+    return str(text)
 
 
 def _log_end(path: Path) -> str:
@@ -168,6 +170,7 @@ def sandbox_request(pod: Object, state: PodState, around: Surroundings) -> Sandb
         searches=searches,
         dns_options=options,
         hosts=aliases,
+        owner=str((controller_of(pod) or {}).get("kind", "")),
         annotations=meta.get("annotations") or {},
         labels=meta.get("labels") or {},
     )

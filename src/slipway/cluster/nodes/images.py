@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -114,6 +114,14 @@ def check_rows(rows: Any, where: str) -> list[Row]:
 def stand_ins() -> list[Row]:
     """The names that every tutorial uses, as far as a host can serve them."""
     return read_rows((files(__package__) / "data" / "stand_ins.yaml").read_text(), "stand_ins.yaml")
+
+
+class ImageSource(Protocol):
+    """Where a node's images come from."""
+
+    def present(self, name: str) -> bool: ...
+    def names(self) -> list[str]: ...
+    async def resolve(self, name: str, policy: str = "IfNotPresent") -> Image: ...
 
 
 class Images:

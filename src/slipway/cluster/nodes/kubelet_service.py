@@ -28,10 +28,11 @@ class KubeletService:
         worker, state = self._container(namespace, pod, container)
         attempt, ended = state.restarts, worker.ended(container)
         if options.previous:
-            attempt = _previous_attempt(state)
-            if attempt is None:
+            before = _previous_attempt(state)
+            if before is None:
                 text = f'previous terminated container "{container}" in pod "{pod}" not found'
                 raise StreamError(400, text)
+            attempt = before
             ended = asyncio.Event()
             ended.set()
         elif not state.id:

@@ -138,18 +138,13 @@ def _tail(lines: list[bytes], count: int) -> list[bytes]:
 async def read_log(path: Path, options: LogOptions, ended: asyncio.Event) -> AsyncIterator[bytes]:
     """The container's log; with `follow` until `ended` is set and everything written was read."""
     shown = _Shown(options)
-    old = _rotated(path)
-    data = old.read_bytes() if old.exists() else b""
-    with path.open("rb") as file:
-        file_data = file.read()
-        position = len(file_data)
-    *lines, pending = (data + file_data).split(b"\n")
+    data, position, inode = _whole(path)
+    *lines, pending = data.split(b"\n")
     if options.tail_lines is not None:
         lines = _tail(lines, options.tail_lines) if options.tail_lines > 0 else []
     text = shown.show(lines)
     if text:
         yield text
-    inode = path.stat().st_ino
     while options.follow and not shown.full:
         last = ended.is_set()
         fresh, position, inode = _fresh(path, position, inode)
@@ -161,6 +156,14 @@ async def read_log(path: Path, options: LogOptions, ended: asyncio.Event) -> Asy
             return
         if not fresh:
             await _pause(ended)
+
+
+def _whole(path: Path) -> tuple[bytes, int, int]:
+    """Everything there is, the position reached in the newest file, and which file that is."""
+    old = _rotated(path)
+    before = old.read_bytes() if old.exists() else b""
+    data = path.read_bytes()
+    return before + data, len(data), path.stat().st_ino
 
 
 def _fresh(path: Path, position: int, inode: int) -> tuple[bytes, int, int]:

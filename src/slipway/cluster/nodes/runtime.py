@@ -39,6 +39,7 @@ class SandboxRequest:
     searches: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     hosts: tuple[tuple[str, tuple[str, ...]], ...] = ()  # additional lines of /etc/hosts
+    owner: str = ""  # kind of the controller
     annotations: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -69,6 +70,7 @@ class ContainerRequest:
     env: Mapping[str, str]
     working_dir: str
     log: Path
+    kind: str = "app"  # init, sidecar, app, ephemeral
     mounts: tuple[Mount, ...] = ()
     user: int | None = None
     group: int | None = None

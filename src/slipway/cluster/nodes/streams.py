@@ -121,7 +121,7 @@ class Sink:
     async def _writable(self, descriptor: int) -> None:
         loop = asyncio.get_running_loop()
         ready = loop.create_future()
-        loop.add_writer(descriptor, lambda: ready.done() or ready.set_result(None))
+        loop.add_writer(descriptor, _settle, ready)
         try:
             await ready
         finally:
@@ -133,6 +133,11 @@ class Sink:
                 with contextlib.suppress(OSError):
                     os.close(self._descriptor)
             self._descriptor = None
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def set_window(descriptor: int, columns: int, rows: int) -> None:

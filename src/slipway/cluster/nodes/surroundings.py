@@ -11,7 +11,7 @@ from slipway.cluster.client.client import Client
 from slipway.cluster.client.events import EventRecorder
 from slipway.cluster.clock import Clock
 from slipway.cluster.nodes.container_environment import Lookup
-from slipway.cluster.nodes.images import Images
+from slipway.cluster.nodes.images import ImageSource
 from slipway.cluster.nodes.pod_status import Reporter
 from slipway.cluster.nodes.runtime import Runtime
 
@@ -34,7 +34,7 @@ class Surroundings:
     client: Client
     clock: Clock
     runtime: Runtime
-    images: Images
+    images: ImageSource
     recorder: EventRecorder
     reporter: Reporter
     folder: Path

@@ -95,10 +95,7 @@ class Volumes:
         if "ephemeral" in volume:
             return await self._claim(name, f"{pod['metadata']['name']}-{name}")
         if "emptyDir" in volume or set(volume) == {"name"}:
-            path = self.folder / "volumes" / name
-            path.mkdir(parents=True, exist_ok=True)
-            path.chmod(0o777)
-            return path
+            return _folder(self.folder / "volumes" / name, 0o777)
         kind = next(iter(set(volume) - {"name"}))
         raise MountError(name, f"volumes of kind {kind} are not served by this node")
 
@@ -116,9 +113,7 @@ class Volumes:
         place = (spec.get("hostPath") or spec.get("local") or {}).get("path")
         if not place:
             raise MountError(volume, f'persistentvolume "{bound}" is neither of kind hostPath nor local')
-        path = Path(place)
-        path.mkdir(parents=True, exist_ok=True)
-        return path
+        return _folder(Path(place))
 
     async def _write_files(self, pod: Object, volume: Object) -> Path:
         name = volume["name"]
@@ -131,7 +126,7 @@ class Volumes:
                 files = await self._source(pod, name, kind, volume[kind], mode)
         except ConfigError as error:
             raise MountError(name, str(error)) from None
-        root = self.folder / "volumes" / name
+        root: Path = self.folder / "volumes" / name
         await asyncio.to_thread(write_atomically, root, files)
         return root
 
@@ -230,6 +225,13 @@ def _same(current: Path, files: Mapping[str, File]) -> bool:
         path.read_bytes() == files[name].data and (path.stat().st_mode & 0o7777) == files[name].mode
         for name, path in there.items()
     )
+
+
+def _folder(path: Path, mode: int | None = None) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    if mode is not None:
+        path.chmod(mode)
+    return path
 
 
 def _beneath(root: Path, sub: str, volume: str) -> Path:

@@ -53,12 +53,12 @@ class Helper:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # the cluster says when it is over
         while True:
-            readable, _, _ = select.select([self.control, wake], [], [])
+            readable, _, _ = select.select([self.control.fileno(), wake], [], [])
             if wake in readable:
                 with contextlib.suppress(BlockingIOError):
                     os.read(wake, 4096)
                 self._reap()
-            if self.control in readable and not self._receive():
+            if self.control.fileno() in readable and not self._receive():
                 break
         self._end()
 

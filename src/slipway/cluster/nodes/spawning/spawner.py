@@ -119,7 +119,8 @@ class Spawner:
         try:
             async with self._sending:
                 await self._send(packet, descriptors)
-            return await answer
+            received: tuple[Any, list[int]] = await answer
+            return received
         except OSError as error:
             raise SpawnError(f"the helper process has ended: {error}") from None
         finally:
