@@ -71,6 +71,10 @@ class Helper:
             if pid == 0:
                 return
             known = self.children.pop(pid, None)
+            if pid in self.groups:  # nobody else ends what a plain process has left running
+                self.groups.discard(pid)
+                with contextlib.suppress(OSError):
+                    os.killpg(pid, signal.SIGKILL)
             if known is not None:
                 code = os.waitstatus_to_exitcode(status)
                 self._say({"event": "exit", "id": known, "code": code if code >= 0 else 128 - code})
