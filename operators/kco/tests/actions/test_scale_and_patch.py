@@ -119,6 +119,8 @@ async def test_42_each_patch_type_is_tried_dry_first_and_then_done(
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1", "b": "1"}}
     await client.create(CONFIG_MAPS, namespace, body)
     result = await try_action(PatchResource(), {"resourceType": "configmap", "resourceName": "c", **patch})
+    if media.startswith("application/apply") and "unknown format" in result.message:
+        pytest.skip("this API server has no server-side apply")
     assert result.phase == "Succeeded", result
     assert (await client.get(CONFIG_MAPS, namespace, "c"))["data"] == {"a": "2", "b": "1"}
     patches = [
