@@ -136,11 +136,11 @@ async def test_42_a_patch_that_the_server_refuses_changes_nothing(
     try_action, make_deployment, recorder
 ) -> None:
     await make_deployment("web", 1)
-    parameters = {
-        "resourceType": "deployment",
-        "resourceName": "web",
-        "patchData": {"spec": {"replicas": -1}},
-    }
+    failing = [
+        {"op": "test", "path": "/spec/replicas", "value": 99},
+        {"op": "remove", "path": "/spec/replicas"},
+    ]
+    parameters = {"resourceType": "deployment", "resourceName": "web", "patchData": failing}
     result = await try_action(PatchResource(), parameters)
     assert (result.phase, result.retryable) == ("Failed", False)
     assert [query.get("dryRun") for method, _, _, query in recorder.requests if method == "PATCH"] == ["All"]
