@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from slipway.cluster.schema.shape import Shape
 from slipway.cluster.schema.structural import coerce, prune, shape_of_schema
 from slipway.cluster.schema.structural_embedded import MalformedMetadata, embedded_errors
 from slipway.cluster.schema.structural_rules import rule_errors
@@ -28,21 +29,35 @@ def default_errors(schema: dict[str, Any], path: str) -> Iterator[FieldError]:
 def _default_errors(schema: dict[str, Any], default: Any, path: str) -> Iterator[FieldError]:
     shape = shape_of_schema(schema)
     pruned = copy.deepcopy(default)
-    if prune(pruned, shape, root=shape.embedded):
+    prune(pruned, shape, root=shape.embedded)
+    if pruned != default:
         yield FieldError("FieldValueInvalid", path, default, "must not have unknown fields")
     if isinstance(default, dict):
         try:
             coerce({"spec": copy.deepcopy(default)}, shape_of_schema({"properties": {"spec": schema}}))
-        except MalformedMetadata as error:
-            yield FieldError("FieldValueInvalid", path, default, str(error))
+        except MalformedMetadata as malformed:
+            if malformed.error is not None:
+                yield replace(malformed.error, field=path + malformed.error.field.removeprefix("spec"))
             return
-    errors = list(embedded_errors(default, shape, path)) or value_errors(default, shape, path)
+    errors = list(embedded_errors(default, shape, path)) or value_errors(default, _untyped(shape), path)
     yield from errors
     if not errors:
         # Both as a value that was there before and as one that is new.
         found = rule_errors(default, shape, default, root=shape.embedded)
         found = found or rule_errors(default, shape, None, root=shape.embedded)
         yield from (replace(error, field=_below(path, error.field)) for error in found)
+
+
+def _untyped(shape: Shape) -> Shape:
+    """As upstream, a default of an int-or-string field may have any type: its check does not know the keyword."""
+    rules = {key: rule for key, rule in shape.rules.items() if key != "type" or shape.kind != "int-or-string"}
+    return replace(
+        shape,
+        rules=rules,
+        properties={name: _untyped(child) for name, child in shape.properties.items()},
+        items=None if shape.items is None else _untyped(shape.items),
+        additional=None if shape.additional is None else _untyped(shape.additional),
+    )
 
 
 def _below(path: str, field: str) -> str:

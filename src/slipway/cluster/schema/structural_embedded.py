@@ -7,7 +7,7 @@ from typing import Any
 
 from slipway.cluster.schema import names
 from slipway.cluster.schema.shape import Shape
-from slipway.cluster.status import FieldError, go_value
+from slipway.cluster.status import FieldError
 
 # JSON types of ObjectMeta's fields; `[...]` and `{...}` are lists and maps of what is inside.
 _OBJECT_META: dict[str, Any] = {
@@ -50,7 +50,14 @@ _STRUCTS = {"ownerReferences": "OwnerReference", "managedFields": "ManagedFields
 
 
 class MalformedMetadata(ValueError):
-    """Metadata, apiVersion or kind of the wrong type; the text is the decoding error that upstream gives."""
+    """Metadata, apiVersion or kind of the wrong type; the text is the decoding error that upstream gives.
+
+    `error` says which field of an embedded object it is; of the resource itself nothing does.
+    """
+
+    def __init__(self, why: str, error: FieldError | None = None) -> None:
+        super().__init__(why if error is None else str(error))
+        self.error = error
 
 
 def coerce(obj: dict[str, Any], shape: Shape) -> list[str]:
@@ -85,14 +92,14 @@ def _coerce_embedded(value: dict[str, Any], path: str, unknown: list[str]) -> No
     for key in ("apiVersion", "kind"):
         if key in value and not isinstance(value[key], str):
             error = FieldError("FieldValueInvalid", f"{path}.{key}", value[key], "must be a string")
-            raise MalformedMetadata(str(error))
+            raise MalformedMetadata("", error)
     if "metadata" in value:
         where = f"{path}.metadata"
         try:
             metadata = _coerce_metadata(value["metadata"], where, unknown)
         except MalformedMetadata as error:
-            shown = go_value(value["metadata"])
-            raise MalformedMetadata(f"{where}: Invalid value: {shown}: {error}") from None
+            field_error = FieldError("FieldValueInvalid", where, value["metadata"], str(error))
+            raise MalformedMetadata("", field_error) from None
         if metadata is not None and metadata.get("creationTimestamp", "") is None:
             del metadata["creationTimestamp"]
         value["metadata"] = metadata

@@ -12,7 +12,6 @@ import ipaddress
 import re
 from collections.abc import Callable
 from datetime import date
-from email.headerregistry import Address
 from urllib.parse import urlsplit
 
 
@@ -109,6 +108,7 @@ def _cidr(text: str) -> bool:
 _MACS = re.compile(
     r"[0-9a-f]{2}(:[0-9a-f]{2}){5}|[0-9a-f]{2}(:[0-9a-f]{2}){7}|[0-9a-f]{2}(:[0-9a-f]{2}){19}"
     r"|[0-9a-f]{2}(-[0-9a-f]{2}){5}|[0-9a-f]{2}(-[0-9a-f]{2}){7}|[0-9a-f]{2}(-[0-9a-f]{2}){19}"
+    r"|[0-9a-f]{12}|[0-9a-f]{16}|[0-9a-f]{40}"
     r"|[0-9a-f]{4}(\.[0-9a-f]{4}){2}|[0-9a-f]{4}(\.[0-9a-f]{4}){3}|[0-9a-f]{4}(\.[0-9a-f]{4}){9}",
     re.ASCII | re.IGNORECASE,
 )
@@ -123,13 +123,17 @@ def _base64(text: str) -> bool:
         return False
 
 
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
+_QUOTED = r'"(?:[^"\\\r\n]|\\.)*"'
+_SPEC = rf"(?:{_ATOM}(?:\.{_ATOM})*|{_QUOTED})@(?:{_ATOM}(?:\.{_ATOM})*|\[[^\[\]\\\s]*\])"
+_ADDRESS = re.compile(
+    rf"\s*(?:{_SPEC}|(?:(?:{_ATOM}|{_QUOTED}|[.\s])*)<\s*{_SPEC}\s*>)\s*(?:\([^()]*\)\s*)?", re.DOTALL
+)
+
+
 def _email(text: str) -> bool:
-    named = re.fullmatch(r"[^<>]*<([^<>]+)>\s*", text)
-    try:
-        address = Address(addr_spec=(named[1] if named else text).strip())
-    except (ValueError, IndexError):
-        return False
-    return bool(address.username and address.domain)
+    """net/mail.ParseAddress: `a@b.c` or `Name <a@b.c>`."""
+    return _ADDRESS.fullmatch(text) is not None
 
 
 def _uri(text: str) -> bool:
@@ -228,7 +232,7 @@ _CHECKS: dict[str, Callable[[str], bool]] = {
     "isbn10": _isbn10,
     "isbn13": _isbn13,
     "creditcard": _credit_card,
-    "ssn": _full(r"[0-9]{3}[- ]?[0-9]{2}[- ]?[0-9]{4}"),
+    "ssn": _full(r"[0-9]{3}[- ][0-9]{2}[- ][0-9]{4}"),
     "hexcolor": _full(rf"#?({_HEX}{{3}}|{_HEX}{{6}})"),
     "rgbcolor": _full(rf"rgb\(\s*{_OCTET}\s*,\s*{_OCTET}\s*,\s*{_OCTET}\s*\)"),
     "byte": _base64,

@@ -16,7 +16,7 @@ from slipway.cluster.schema.regexp import InvalidPattern, compile_pattern
 from slipway.cluster.schema.shape import Shape
 from slipway.cluster.schema.structural_formats import has_format
 from slipway.cluster.schema.structural_lists import identity, list_map_key
-from slipway.cluster.status import FieldError
+from slipway.cluster.status import FieldError, go_float
 
 _INT64 = 2**63
 _INT32 = 2**31
@@ -56,18 +56,6 @@ def value_errors(value: Any, shape: Shape, base: str = "", old: Any = NO_OLD) ->
     if not base:
         return list(errors)
     return [replace(e, field=base if e.field == "<nil>" else f"{base}.{e.field}") for e in errors]
-
-
-def go_float(number: float) -> str:
-    """Go's %v of a float64."""
-    if math.isinf(number):
-        return "+Inf" if number > 0 else "-Inf"
-    exponent = math.floor(math.log10(abs(number))) if number else 0
-    if -5 <= exponent < 21:
-        text = f"{number:.0f}" if number.is_integer() else repr(number)
-        return text if "e" not in text else f"{number:.{17 - exponent}f}".rstrip("0")
-    mantissa, _, power = f"{number!r}".partition("e")
-    return f"{mantissa.removesuffix('.0')}e{int(power):+03d}"
 
 
 def _check(value: Any, shape: Shape, path: str, old: Any) -> _Result:
@@ -264,46 +252,66 @@ def _check_number(
         _general(result, f"Checked value must be of type integer {known} in {path}")
     elif types == ("number",) and rules.get("format") == "float" and abs(value) > 3.4028235677973366e38:
         _general(result, f"Checked value must be of type number with format float in {path}")
+    for key in ("multipleOf", "maximum", "minimum"):
+        if key in rules:
+            _check_bound(result, value, key, rules, types, path)
+
+
+_BOUND_NAMES = {"multipleOf": "MultipleOf", "maximum": "Maximum boundary", "minimum": "Minimum boundary"}
+_BOUND_TEXTS = {
+    "maximum": ("exclusiveMaximum", 1, ("less than or equal to", "less than")),
+    "minimum": ("exclusiveMinimum", -1, ("greater than or equal to", "greater than")),
+}
+
+
+def _check_bound(
+    result: _Result, value: int | float, key: str, rules: dict[str, Any], types: tuple[str, ...], path: str
+) -> None:
+    """One of multipleOf, maximum, minimum, with upstream's conversions between int64 and float64.
+
+    An integer value is compared with the bound cut to an integer; only where the type says integer and the
+    bound is not one, both are compared as floats, and that is an error of its own.
+    """
+    bound = float(rules[key])
     whole = isinstance(value, int) and -_INT64 <= value < _INT64
-    factor = rules.get("multipleOf")
-    if factor is not None:
-        _check_multiple(result, value, factor, whole, path)
-    for key, exclusive_key, sign, texts in (
-        ("maximum", "exclusiveMaximum", 1, ("less than or equal to", "less than")),
-        ("minimum", "exclusiveMinimum", -1, ("greater than or equal to", "greater than")),
-    ):
-        bound = rules.get(key)
-        if bound is None:
-            continue
-        if whole and float(bound).is_integer():
-            limit: int | float = int(bound)
-            shown = str(limit)
-        else:
-            limit, shown = float(bound), go_float(float(bound))
-        exclusive = bool(rules.get(exclusive_key))
-        excess = (value - limit) * sign
-        if excess > 0 or (exclusive and excess == 0):
-            _invalid(
-                result, path, value, f"{path} in body should be {texts[exclusive]} {shown}", _number(value)
-            )
+    size = _INT32 if rules.get("format") == "int32" else _INT64
+    if types == ("integer",) and not (bound.is_integer() and -size <= bound < size):
+        known = f"with format {rules['format']}" if "format" in rules else "(default format)"
+        _general(result, f"{_BOUND_NAMES[key]} value must be of type integer {known} in {path}")
+        value, whole = float(value), False
+    limit: int | float = bound
+    if whole:
+        limit = int(bound) if -_INT64 <= bound < _INT64 else -_INT64
+    shown = str(limit) if whole else go_float(limit)
+    if key == "multipleOf":
+        _check_multiple(result, value, limit, shown, path)
+        return
+    exclusive_key, sign, texts = _BOUND_TEXTS[key]
+    exclusive = bool(rules.get(exclusive_key))
+    excess = (value - limit) * sign
+    if excess > 0 or (exclusive and excess == 0):
+        _invalid(result, path, value, f"{path} in body should be {texts[exclusive]} {shown}", _number(value))
 
 
 def _number(value: int | float) -> str:
     return go_float(value) if isinstance(value, float) else str(value)
 
 
-def _check_multiple(result: _Result, value: int | float, factor: int | float, whole: bool, path: str) -> None:
-    if whole and float(factor).is_integer():
-        shown, multiple = str(int(factor)), int(factor) > 0 and value % int(factor) == 0
-    else:
-        ratio = 1 / factor * value if 0 < factor < 1 else value / factor if factor else math.nan
-        shown, multiple = go_float(float(factor)), _is_whole(ratio)
+def _check_multiple(
+    result: _Result, value: int | float, factor: int | float, factor_shown: str, path: str
+) -> None:
     if factor <= 0:
+        message = f"factor MultipleOf declared for {path} must be positive: {factor_shown}"
+        _invalid(result, path, factor, message, factor_shown)
+        return
+    if isinstance(value, int) and isinstance(factor, int):
+        multiple = value % factor == 0
+    else:
+        multiple = _is_whole(1 / factor * value if factor < 1 else value / factor)
+    if not multiple:
         _invalid(
-            result, path, factor, f"factor MultipleOf declared for {path} must be positive: {shown}", shown
+            result, path, value, f"{path} in body should be a multiple of {factor_shown}", _number(value)
         )
-    elif not multiple:
-        _invalid(result, path, value, f"{path} in body should be a multiple of {shown}", _number(value))
 
 
 def _is_whole(number: float) -> bool:
@@ -358,6 +366,8 @@ def _same(value: Any, allowed: Any) -> bool:
         return value is allowed
     if isinstance(value, dict | list):
         return identity(value) == identity(allowed)
+    if isinstance(value, float) and isinstance(allowed, int) and math.isfinite(value):
+        return int(value) == allowed  # Go converts to the type of the allowed value
     return bool(value == allowed)
 
 

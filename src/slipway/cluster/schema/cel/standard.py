@@ -23,10 +23,10 @@ from slipway.cluster.schema.cel.values import (
     equal,
     has_key,
     order_key,
-    show_number,
     type_name,
 )
 from slipway.cluster.schema.regexp import InvalidPattern, compile_pattern
+from slipway.cluster.status import go_float
 
 STANDARD = Functions()
 overload = STANDARD.overload
@@ -359,9 +359,7 @@ def to_string(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return (
-        show_number(value)
-        if isinstance(value, float)
-        else str(int(value) if isinstance(value, int) else value)
+        go_float(value) if isinstance(value, float) else str(int(value) if isinstance(value, int) else value)
     )
 
 

@@ -6,9 +6,7 @@ different types are equal if their mathematical values are; `1 == true` is not, 
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
 from typing import Any, ClassVar
 
 from slipway.cluster.schema.cel.problems import EvaluationError
@@ -222,21 +220,3 @@ def order_key(value: Any) -> Any:
     if isinstance(value, Duration | Timestamp):
         return value.nanos
     return value
-
-
-def show_number(value: float) -> str:
-    """A double as CEL's string() prints it: Go's shortest %g, with an exponent from a million on."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    if value == 0:
-        return "-0" if math.copysign(1, value) < 0 else "0"
-    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
-    text = "".join(map(str, digits))
-    power = len(text) + int(exponent) - 1
-    minus = "-" if sign else ""
-    if not -4 <= power < 6:
-        mantissa = text[0] + ("." + text[1:] if len(text) > 1 else "")
-        return f"{minus}{mantissa}e{power:+03d}"
-    return minus + format(Decimal(repr(abs(value))).normalize(), "f")
