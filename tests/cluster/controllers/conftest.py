@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from slipway.cluster.client.client import Client, PatchType
+from slipway.cluster.client.informer import Informer
 from slipway.cluster.client.objects import Object, is_deleting, name_of, namespace_of, uid_of
 from slipway.cluster.client.resources import (
     DEPLOYMENTS,
@@ -49,16 +50,13 @@ class Kubelet:
         self.ready: Callable[[Object], bool] = lambda pod: True
         self.outcome: Callable[[Object], tuple[str, int] | None] = lambda pod: None
         self._lives: dict[str, asyncio.Task[None]] = {}
-        self._address = 0
+        self._addresses: dict[str, int] = {}
 
     async def run(self) -> None:
-        found = await self.client.list(PODS)
-        for pod in found["items"]:
-            self._meet(pod)
+        informer = Informer(self.client, PODS)
+        informer.add_handler(lambda old, new: self._meet(new) if new else None)
         try:
-            async for event in self.client.watch(PODS, resource_version=found["metadata"]["resourceVersion"]):
-                if event.type != "DELETED":
-                    self._meet(event.object)
+            await informer.run()
         finally:
             for life in self._lives.values():
                 life.cancel()
@@ -81,12 +79,12 @@ class Kubelet:
                 raise
 
     async def report(self, pod: Object, phase: str, ready: bool, exit_code: int | None = None) -> None:
-        self._address += 1
+        address = self._addresses.setdefault(uid_of(pod), len(self._addresses))
         now = self.client.clock.timestamp()
         state: dict[str, Any] = {"running": {"startedAt": now}}
         if exit_code is not None:
             state = {"terminated": {"exitCode": exit_code, "startedAt": now, "finishedAt": now}}
-        ip = f"10.1.{self._address // 250}.{self._address % 250 + 1}"
+        ip = f"10.1.{address // 250}.{address % 250 + 1}"
         status = {
             "phase": phase,
             "podIP": ip,

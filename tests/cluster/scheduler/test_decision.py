@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slipway.cluster.client.placement import tolerates
 from slipway.cluster.scheduler.decision import Question, decide
-from slipway.cluster.scheduler.filters import tolerates
 from slipway.cluster.scheduler.ledger import Ledger, PodInfo, requests_of
 
 

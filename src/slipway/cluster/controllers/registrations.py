@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from slipway.cluster.controllers.cronjob import CronJobController, FinishedJobController
+from slipway.cluster.controllers.daemonset import DaemonSetController
 from slipway.cluster.controllers.deployment import DeploymentController
 from slipway.cluster.controllers.endpoints import EndpointsController
 from slipway.cluster.controllers.endpointslices import EndpointSliceController
@@ -38,6 +40,9 @@ class Settings:
 def registrations(settings: Settings) -> list[Registration]:
     """Every controller that these settings allow, in no particular order."""
     found = [
+        Registration("cronjob-controller", "cronjob-controller", CronJobController),
+        Registration("ttl-after-finished-controller", "ttl-after-finished-controller", FinishedJobController),
+        Registration("daemonset-controller", "daemon-set-controller", DaemonSetController),
         Registration("deployment-controller", "deployment-controller", DeploymentController),
         Registration("endpoints-controller", "endpoint-controller", EndpointsController),
         Registration("endpointslice-controller", "endpointslice-controller", EndpointSliceController),

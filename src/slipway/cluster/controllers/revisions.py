@@ -48,7 +48,9 @@ def template_of(revision: Object) -> dict[str, Any]:
     return template
 
 
-def newest(owner: Object, revisions: list[Object], collisions: int | None) -> Newest:
+def newest(
+    owner: Object, revisions: list[Object], collisions: int | None, hash_label: str = HASH_LABEL
+) -> Newest:
     """Find the revision that has the owner's template, moved to the front; or a new one to create."""
     ordered = by_number(revisions)
     data = data_of(owner)
@@ -66,17 +68,13 @@ def newest(owner: Object, revisions: list[Object], collisions: int | None) -> Ne
         "metadata": {
             "name": f"{name_of(owner)}-{digest}",
             "namespace": namespace_of(owner),
-            "labels": {**labels_of(owner["spec"]["template"]), HASH_LABEL: digest},
+            "labels": {**labels_of(owner["spec"]["template"]), hash_label: digest},
             "ownerReferences": [owner_reference(owner)],
         },
         "data": data,
         "revision": top + 1,
     }
     return Newest(made, Create(CONTROLLER_REVISIONS, made))
-
-
-def hash_of(revision: Object) -> str:
-    return labels_of(revision).get(HASH_LABEL, "")
 
 
 def surplus(revisions: list[Object], in_use: Collection[str], limit: int) -> list[Write]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from slipway.cluster.client import selectors
 from slipway.cluster.client.objects import metadata
-from slipway.cluster.scheduler.filters import FILTERS, Refusal, tolerated
+from slipway.cluster.client.placement import tolerated
+from slipway.cluster.scheduler.filters import FILTERS, Refusal
 from slipway.cluster.scheduler.ledger import Ledger, NodeInfo, PodInfo
 from slipway.cluster.scheduler.neighbours import Neighbourhood, crowding, preference
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from slipway.cluster.client import selectors
+from slipway.cluster.client.placement import node_matches, tolerated
 from slipway.cluster.scheduler.ledger import HostPort, NodeInfo, PodInfo
 
 UNSCHEDULABLE_TAINT = "node.kubernetes.io/unschedulable"
@@ -80,30 +79,8 @@ def resources(pod: PodInfo, node: NodeInfo) -> Refusal | None:
 FILTERS: tuple[Filter, ...] = (unschedulable, node_name, taints, node_affinity, host_ports, resources)
 
 
-def tolerated(taint: Mapping[str, Any], tolerations: Iterable[Mapping[str, Any]]) -> bool:
-    return any(tolerates(toleration, taint) for toleration in tolerations)
-
-
-def tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
-    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
-        return False
-    if toleration.get("key") and toleration["key"] != taint["key"]:
-        return False
-    operator = toleration.get("operator") or "Equal"
-    if operator == "Exists":
-        return True
-    return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
-
-
 def matches_node(pod: PodInfo, node: NodeInfo) -> bool:
-    """nodeSelector and required node affinity."""
-    if not selectors.matches_map(pod.spec.get("nodeSelector") or {}, node.labels):
-        return False
-    affinity = (pod.spec.get("affinity") or {}).get("nodeAffinity") or {}
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    if required is None:
-        return True
-    return selectors.matches_terms(required.get("nodeSelectorTerms") or (), node.labels, node.name)
+    return node_matches(pod.spec, node.labels, node.name)
 
 
 def _clash(wanted: frozenset[HostPort], taken: frozenset[HostPort]) -> bool:
