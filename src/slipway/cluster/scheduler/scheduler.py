@@ -320,7 +320,8 @@ class Scheduler:
 
         remove = informer.add_handler(changed)
         try:
-            await asyncio.wait_for(done.wait(), _VOLUMES_TIMEOUT)
+            async with asyncio.timeout(_VOLUMES_TIMEOUT):
+                await done.wait()
         finally:
             remove()
 

@@ -39,7 +39,9 @@ class Watch:
             return changes
         future = self._bucket.next_change()
         try:
-            await asyncio.wait_for(future, timeout)
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes with the result.
+            async with asyncio.timeout(timeout):
+                await future
         except TimeoutError:
             return self.ready()
         finally:
