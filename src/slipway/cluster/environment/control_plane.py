@@ -28,6 +28,7 @@ from slipway.cluster.clock import Clock
 from slipway.cluster.controllers.roles import policy
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Identity
+from slipway.cluster.kubelet import Kubelet
 from slipway.cluster.registry.builtin_kinds import make_builtin
 from slipway.cluster.registry.definition import Definitions
 from slipway.cluster.registry.registry import Registry
@@ -38,6 +39,7 @@ from slipway.cluster.server.api_subresources import object_subresources
 from slipway.cluster.server.discovery import Discovery
 from slipway.cluster.server.documents import Documents
 from slipway.cluster.server.openapi import OpenApiDocuments
+from slipway.cluster.server.pod_streams import PodStreams
 from slipway.cluster.store import Journal, Store
 
 
@@ -54,6 +56,7 @@ class ControlPlane:
     tokens: StaticTokens
     signer: TokenSigner
     admin_token: str
+    kubelets: dict[str, Kubelet]  # by node; who runs nodes enters them
     ready: bool = False
 
     @classmethod
@@ -96,15 +99,16 @@ class ControlPlane:
             options.version,
         )
         documents.by_prefix["/openapi"] = OpenApiDocuments(open_api, clock)
+        kubelets: dict[str, Kubelet] = {}
         api = ApiServer(
             registry,
             authenticator,
             authorizer,
             documents,
-            object_subresources(registry, signer),
+            {**object_subresources(registry, signer), **PodStreams(registry, kubelets).handlers()},
             Reviews(authorizer, signer, [tokens]),
         )
-        plane = cls(options, clock, store, registry, api, documents, tokens, signer, admin_token)
+        plane = cls(options, clock, store, registry, api, documents, tokens, signer, admin_token, kubelets)
         return plane
 
     async def bootstrap(self) -> None:

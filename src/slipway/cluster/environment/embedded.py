@@ -99,6 +99,7 @@ class EmbeddedCluster:
 
     async def _start(self) -> None:
         self._plane = ControlPlane.create(self.options, self.clock)
+        self.kubelets = self._plane.kubelets
         await self._plane.bootstrap()
         if self.options.listen:
             self._listener = await serve(

@@ -124,15 +124,22 @@ async def remote_command(request: Request, session_factory: SessionFactory) -> R
         options = StreamOptions.parse(request.query)
         if is_websocket(request):
             protocol = upgraded_by_websocket(request, tuple(WEBSOCKET_PROTOCOLS))
-            headers = handshake_headers(request, protocol)
-            if headers is None:
+            answered = handshake_headers(request, protocol)
+            if answered is None:
                 return refuse("bad WebSocket handshake: Sec-WebSocket-Key and version 13 are needed", 400)
+            headers = answered
         else:
             headers = spdy_headers(request, SPDY_PROTOCOLS)
             protocol = headers.get("X-Stream-Protocol-Version", "")
-        session = await _open(session_factory, options)
+        session: Session | StreamError
+        session = await session_factory(options)
     except StatusError as error:
         return status_response(error)
+    except StreamError as error:
+        refused = refusal(error)
+        if refused is not None:
+            return refused
+        session = error
 
     async def serve(duplex: Duplex) -> None:
         if is_websocket(request):
@@ -143,15 +150,15 @@ async def remote_command(request: Request, session_factory: SessionFactory) -> R
     return Response(101, headers, upgrade=serve)
 
 
-async def _open(factory: SessionFactory, options: StreamOptions) -> Session | StreamError:
-    """The session; what went wrong in the node itself is told after the upgrade."""
-    try:
-        return await factory(options)
-    except StreamError as error:
-        if error.status >= 500:
-            return error
-        reason = {404: "NotFound", 409: "Conflict", 403: "Forbidden"}.get(error.status, "BadRequest")
-        raise StatusError(error.status, reason, error.message) from None
+_CANNOT_UPGRADE = "unable to upgrade connection: "
+
+
+def refusal(error: StreamError) -> Response | None:
+    """The kubelet's refusal as the API server passes it on, in plain text; None for what goes wrong in the
+    container itself, which is told after the upgrade. kubectl puts its `unable to upgrade connection` before it."""
+    if error.status >= 500 and not error.message.startswith(_CANNOT_UPGRADE):
+        return None
+    return refuse(error.message.removeprefix(_CANNOT_UPGRADE), error.status, ending="")
 
 
 async def _converse(carrier: Carrier, options: StreamOptions, session: Session | StreamError) -> None:

@@ -9,9 +9,9 @@ from slipway.cluster.server.streams.websocket import choose_protocol
 from slipway.cluster.status import StatusError, bad_request
 
 
-def refuse(text: str, status: int = 403) -> Response:
-    """A refusal as Go's http.Error writes it."""
-    return Response(status, {"Content-Type": "text/plain; charset=utf-8"}, f"{text}\n".encode())
+def refuse(text: str, status: int = 403, *, ending: str = "\n") -> Response:
+    """A refusal in plain text, as Go's http.Error writes it."""
+    return Response(status, {"Content-Type": "text/plain; charset=utf-8"}, f"{text}{ending}".encode())
 
 
 def upgraded_by_websocket(request: Request, served: Sequence[str]) -> str:
