@@ -5,11 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from slipway.cluster.registry.decoding_modes import report
 from slipway.cluster.registry.definition import Definition, Row, row_of
 from slipway.cluster.registry.strategies import strategy_of
 from slipway.cluster.schema.builtin import DEFAULT_MINOR, shape_of
 from slipway.cluster.schema.builtin_selectors import field_selectors
 from slipway.cluster.schema.crd import set_defaults
+from slipway.cluster.schema.decoding import cannot_be_handled, decode
+from slipway.cluster.schema.defaults import apply_builtin_defaults
+from slipway.cluster.schema.go_scalars import NotDecodable
 from slipway.cluster.schema.resource import Resource
 from slipway.cluster.status import FieldError
 
@@ -30,8 +34,8 @@ def make_builtin(resource: Resource, minor: str = DEFAULT_MINOR) -> Definition:
         row=row,
         strategy=strategy_of(resource),
         shape=partial(shape_of, resource.group, resource.version, resource.kind, minor),
-        decode=lambda obj, mode: [],
-        default=set_defaults if resource.qualified == CRDS else _nothing,
+        decode=partial(_decode, resource, minor),
+        default=partial(_default, resource, minor),
         validate=_no_errors,
         to_storage=_unchanged if same else partial(_retagged, storage_version),
         from_storage=_unchanged if same else partial(_retagged, resource.api_version),
@@ -48,8 +52,18 @@ def _storage_api_version(resource: Resource, row: Row) -> str:
     return f"{resource.group}/{version}" if resource.group else version
 
 
-def _nothing(obj: Object) -> None:
-    return None
+def _decode(resource: Resource, minor: str, obj: Object, mode: str) -> tuple[Object, list[str]]:
+    try:
+        decoded = decode(obj, resource.group, resource.version, resource.kind, minor=minor)
+    except NotDecodable as error:
+        raise cannot_be_handled(resource.kind, resource.version, error) from None
+    return decoded.obj, report(decoded.strict_errors, mode)
+
+
+def _default(resource: Resource, minor: str, obj: Object) -> None:
+    apply_builtin_defaults(obj, resource.group, resource.version, resource.kind, minor)
+    if resource.qualified == CRDS:
+        set_defaults(obj)
 
 
 def _unchanged(obj: Object) -> Object:

@@ -29,7 +29,8 @@ async def create(registry: Registry, call: Call, body: Object) -> Written:
     definition = registry.definitions.of(call.resource)
     resource = call.resource
     check_type(body, resource, resource.kind, resource.api_version)
-    call.warnings += definition.decode(body, call.options.field_validation)
+    body, warnings = definition.decode(body, call.options.field_validation)
+    call.warnings += warnings
     return await create_decoded(registry, call, definition, body)
 
 

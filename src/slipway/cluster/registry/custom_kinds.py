@@ -94,7 +94,7 @@ def make_custom(resource: Resource, crd: Object) -> Definition:
     )
 
 
-def _decode(version: CustomVersion, obj: Object, mode: str) -> list[str]:
+def _decode(version: CustomVersion, obj: Object, mode: str) -> tuple[Object, list[str]]:
     try:
         unknown = coerce(obj, version.shape)
     except MalformedMetadata as error:
@@ -103,7 +103,7 @@ def _decode(version: CustomVersion, obj: Object, mode: str) -> list[str]:
     warnings = report_unknown(unknown, mode)
     if version.deprecation_warning:
         warnings.append(version.deprecation_warning)
-    return warnings
+    return obj, warnings
 
 
 def _default(version: CustomVersion, obj: Object) -> None:

@@ -14,6 +14,11 @@ def report_unknown(unknown: Sequence[str], mode: str, duplicates: Sequence[str] 
     """
     texts = [f'duplicate field "{path}"' for path in duplicates]
     texts += [f'unknown field "{path}"' for path in unknown]
+    return report(texts, mode)
+
+
+def report(texts: list[str], mode: str) -> list[str]:
+    """The same for texts that are worded already."""
     if not texts or mode == "Ignore":
         return []
     if mode == "Strict":

@@ -48,8 +48,8 @@ def row_of(resource: Resource) -> Row:
 class Definition:
     """One served resource.
 
-    `decode` checks a body against the schema: (object, mode) -> warnings, pruning in place. `default` fills in
-    place. `validate` gets the new and the old object (None on create). `to_storage` and `from_storage` convert
+    `decode` checks a body against the schema: (object, fieldValidation) -> the object as it is kept, and
+    warnings. `default` fills in place. `validate` gets the new and the old object (None on create). `to_storage` and `from_storage` convert
     between the served and the stored version; both may return what they were given.
     """
 
@@ -58,7 +58,7 @@ class Definition:
     row: Row
     strategy: Strategy
     shape: Callable[[], Shape]
-    decode: Callable[[Object, str], list[str]]
+    decode: Callable[[Object, str], tuple[Object, list[str]]]
     default: Callable[[Object], None]
     validate: Callable[[Object, Object | None, str], list[FieldError]]
     to_storage: Callable[[Object], Object]

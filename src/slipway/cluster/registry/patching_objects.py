@@ -36,7 +36,7 @@ async def patch(registry: Registry, call: Call, change: Change) -> Written:
         named_revision = (obj.get("metadata") or {}).get("resourceVersion") != old["metadata"][
             "resourceVersion"
         ]
-        _check(call, definition, obj)
+        obj = _checked(call, definition, obj)
         try:
             return await replace(registry, call, definition, record, obj)
         except Conflict:
@@ -61,7 +61,8 @@ async def apply(registry: Registry, call: Call, config: Object) -> Written:
                 registry.definitions, definition, call, copy.deepcopy(config), live, registry.clock
             )
         )
-        call.warnings += definition.decode(obj, call.options.field_validation)
+        obj, warnings = definition.decode(obj, call.options.field_validation)
+        call.warnings += warnings
         if record is None:
             call.verb = "create"
             return await create_decoded(registry, call, definition, obj, applied=True)
@@ -72,8 +73,10 @@ async def apply(registry: Registry, call: Call, config: Object) -> Written:
     raise conflict(call.resource.plural, call.resource.group, call.name, OBJECT_MODIFIED)
 
 
-def _check(call: Call, definition: Definition, obj: Object) -> None:
+def _checked(call: Call, definition: Definition, obj: Object) -> Object:
     resource = call.resource
     check_type(obj, resource, resource.kind, resource.api_version)
-    call.warnings += definition.decode(obj, call.options.field_validation)
+    obj, warnings = definition.decode(obj, call.options.field_validation)
+    call.warnings += warnings
     check_place(obj, resource.namespaced, call.namespace, call.name)
+    return obj

@@ -31,7 +31,8 @@ async def update(registry: Registry, call: Call, body: Object) -> Written:
     definition = registry.definitions.of(call.resource)
     resource = call.resource
     check_type(body, resource, resource.kind, resource.api_version)
-    call.warnings += definition.decode(body, call.options.field_validation)
+    body, warnings = definition.decode(body, call.options.field_validation)
+    call.warnings += warnings
     check_place(body, resource.namespaced, call.namespace, call.name)
     key = definition.key(call.namespace, call.name)
     for _ in range(ATTEMPTS):

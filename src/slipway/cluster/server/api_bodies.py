@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from slipway.cluster.patching.merge_patch import apply_merge_patch
 from slipway.cluster.patching.strategic_merge import apply_strategic_merge_patch
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.schema import protobuf
+from slipway.cluster.schema.json_bodies import BadJson, parse_json
 from slipway.cluster.status import bad_request, unsupported_media_type
 
 Object = dict[str, Any]
@@ -57,12 +57,8 @@ def _go_kind(value: Any) -> str:
 
 def _json(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return json.loads(body)  # what orjson refuses and Go takes: integers of more than 64 bits
-    except (ValueError, RecursionError) as error:
+        return parse_json(body)
+    except BadJson as error:
         raise bad_request(f"couldn't get version/kind; json parse error: {error}") from None
 
 
