@@ -201,10 +201,11 @@ class Mqtt:
 
     async def _announce(self, connection: Connection, serial: str) -> list[str]:
         messages = self.announcements()
+        self._discovery_due = False  # before publishing: Home Assistant may ask again meanwhile
         codes = await connection.publish(messages)
         if len(codes) < len(messages):
+            self._discovery_due = True
             raise Later(self._lost(connection))
-        self._discovery_due = False
         return [m.topic for m in messages]
 
     async def republish_discovery(self) -> list[str]:

@@ -1,0 +1,296 @@
+"""The InfluxDB export: a real InfluxDB 1.x, and a strict stand-in for versions 2 and 3 (acceptance points 26, 45)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+MEASUREMENTS = [
+    {"point": "power", "register": "export_to_grid"},
+    {"point": "power", "register": "load_power_hybrid"},
+    {"point": "temp", "register": "internal_temperature"},
+    {"point": "state", "register": "run_state"},
+]
+INFLUXD = shutil.which("influxd")
+real = pytest.mark.skipif(INFLUXD is None, reason="needs InfluxDB 1.x (Debian package influxdb)")
+
+
+def export(url: str, **rest) -> dict:
+    return {
+        "name": "influxdb",
+        "enabled": True,
+        "url": url,
+        "bucket": "sun",
+        "measurements": MEASUREMENTS,
+    } | rest
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [p.getsockname()[1] for p in probes]
+
+
+class Influxd:
+    """A private InfluxDB 1.x."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, rpc = free_ports(2)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._config = folder / "influxdb.conf"
+        self._config.write_text(
+            f'reporting-disabled = true\nbind-address = "127.0.0.1:{rpc}"\n'
+            f'[meta]\n  dir = "{folder}/meta"\n[data]\n  dir = "{folder}/data"\n  wal-dir = "{folder}/wal"\n'
+            f'[http]\n  bind-address = "127.0.0.1:{self.port}"\n  log-enabled = false\n[monitor]\n  store-enabled = false\n'
+        )
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        quiet = asyncio.subprocess.DEVNULL
+        self._process = await asyncio.create_subprocess_exec(
+            INFLUXD, "-config", str(self._config), stdout=quiet, stderr=quiet
+        )
+        async with aiohttp.ClientSession() as http, asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with http.get(f"{self.url}/ping") as response:
+                        if response.status == 204:
+                            return
+                await asyncio.sleep(0.05)
+
+    async def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            await self._process.wait()
+            self._process = None
+
+    async def query(self, text: str) -> list[dict]:
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(f"{self.url}/query", params={"db": "sun", "q": text, "epoch": "ms"}) as response,
+        ):
+            results = (await response.json(content_type=None))["results"][0]
+        return results.get("series", [])
+
+
+@pytest.fixture
+async def influxd(tmp_path):
+    made = Influxd(tmp_path)
+    await made.start()
+    await made.query("CREATE DATABASE sun")
+    yield made
+    await made.stop()
+
+
+@real
+async def test_readings_arrive_in_influxdb_1_and_survive_an_outage_without_repeats(
+    run, hybrid, influxd, eventually
+):
+    application = run({"port": hybrid.port}, [export(influxd.url)])
+    await application.start()
+    exporter = application.exporters[0]
+    await eventually(lambda: exporter.outbox.counts["sent"] >= 1, 10)
+    assert exporter.destination._version == "1"
+    await influxd.stop()
+    cycles = [await application.collector.collect() for _ in range(10)]
+    await eventually(lambda: str(exporter.status.state) == "retrying")
+    await influxd.start()
+    exporter.retry_now()
+    await eventually(lambda: exporter.outbox.waiting == 0, 20)
+    exporter.outbox.replay(0)
+    exporter.retry_now()
+    await eventually(lambda: exporter.outbox.waiting == 0, 20)
+    series = await influxd.query('SELECT "export_to_grid", "inverter" FROM "power"')
+    rows = series[0]["values"]
+    assert {row[1] for row in rows} == {1800}
+    assert {row[2] for row in rows} == {"SH10RT"}
+    stored = [row[0] for row in rows]
+    assert len(stored) == len(set(stored))
+    assert {int(c.snapshot.taken.timestamp() * 1000) for c in cycles} <= set(stored)
+
+
+@real
+async def test_a_type_conflict_costs_only_the_point_at_fault(run, hybrid, influxd, eventually, caplog):
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(
+            f"{influxd.url}/write?db=sun", data='power,inverter=x load_power_hybrid="text"'
+        ) as response,
+    ):
+        assert response.status == 204
+    application = run({"port": hybrid.port}, [export(influxd.url)])
+    await application.start()
+    exporter = application.exporters[0]
+    await eventually(lambda: exporter.outbox.counts["sent"] >= 2, 10)
+    assert await influxd.query('SELECT "export_to_grid" FROM "power"')
+    assert await influxd.query('SELECT "internal_temperature" FROM "temp"')
+    assert list(exporter.destination.rejected_points) == ["load_power_hybrid"]
+    assert "refuses load_power_hybrid" in caplog.text
+
+
+@real
+async def test_a_database_that_does_not_exist_blocks_until_it_is_made(run, hybrid, influxd, eventually):
+    application = run({"port": hybrid.port}, [export(influxd.url, bucket="moon")])
+    await application.start()
+    exporter = application.exporters[0]
+    await eventually(lambda: str(exporter.status.state) == "blocked", 10)
+    assert "moon was not found" in exporter.status.last_error
+    await influxd.query("CREATE DATABASE moon")
+    exporter.retry_now()
+    await eventually(lambda: exporter.outbox.counts["sent"] >= 1, 10)
+
+
+class Strict:
+    """A stand-in for InfluxDB 2 or 3 that accepts only exactly right requests, or answers as told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.requests: list[tuple[str, dict, dict]] = []
+        self.answers: list[tuple[int, str, dict]] = []
+        self.delay = 0.0
+        self.url = ""
+        self.bad = ""
+
+    async def start(self) -> None:
+        app = web.Application()
+        app.router.add_post("/api/v2/write", self._write)
+        app.router.add_post("/api/v3/write_lp", self._write)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    async def _write(self, request: web.Request) -> web.Response:
+        self.requests.append((request.path, dict(request.query), dict(request.headers)))
+        body = (await request.read()).decode()
+        await asyncio.sleep(self.delay)
+        if self.answers:
+            status, text, headers = self.answers.pop(0)
+            return web.Response(status=status, text=text, headers=headers)
+        if self.bad and self.bad in body:
+            return web.json_response({"code": "invalid", "message": f"{self.bad}: type conflict"}, status=400)
+        for line in body.split("\n"):
+            measurement, fields, stamp = line.rsplit(" ", 2)
+            assert measurement.count(",") == 1
+            assert "=" in fields
+            assert len(stamp) == 19
+        self.lines += body.split("\n")
+        return web.Response(status=204)
+
+
+@pytest.fixture
+async def strict():
+    made = Strict()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.mark.parametrize(
+    ("version", "path", "query", "authorization"),
+    [
+        ("2", "/api/v2/write", {"org": "home", "bucket": "sun", "precision": "ns"}, "Token hush"),
+        ("3", "/api/v3/write_lp", {"db": "sun", "precision": "nanosecond"}, "Bearer hush"),
+    ],
+)
+async def test_versions_2_and_3_get_upstreams_lines_with_a_time(
+    run, hybrid, strict, eventually, version, path, query, authorization
+):
+    application = run({"port": hybrid.port}, [export(strict.url, version=version, token="hush", org="home")])
+    await application.start()
+    await eventually(lambda: len(strict.lines) >= 4)
+    assert strict.requests[0][:2] == (path, query)
+    assert strict.requests[0][2]["Authorization"] == authorization
+    stamp = strict.lines[0].rsplit(" ", 1)[1]
+    assert strict.lines[:4] == [
+        f"power,inverter=SH10RT export_to_grid=1800.0 {stamp}",
+        f"power,inverter=SH10RT load_power_hybrid=1200.0 {stamp}",
+        f"temp,inverter=SH10RT internal_temperature=34.5 {stamp}",
+        f'state,inverter=SH10RT run_state="ON" {stamp}',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "state", "words"),
+    [
+        (401, "unauthorized", "blocked", "credentials"),
+        (403, "forbidden", "blocked", "may not write"),
+        (404, '{"code":"not found","message":"bucket sun not found"}', "blocked", "was not found"),
+        (429, "slow down", "retrying", "busy"),
+        (503, "unavailable", "retrying", "busy"),
+        (500, "oops", "retrying", "failed"),
+    ],
+)
+async def test_each_refusal_has_its_class_and_keeps_the_reading(
+    run, hybrid, strict, eventually, caplog, status, text, state, words
+):
+    strict.answers = [(status, text, {"Retry-After": "0"})] * 3
+    application = run({"port": hybrid.port}, [export(strict.url, version="2", token="hush", org="home")])
+    await application.start()
+    exporter = application.exporters[0]
+    await eventually(lambda: str(exporter.status.state) == state)
+    assert words in exporter.status.last_error
+    assert exporter.outbox.counts["sent"] == 0
+    assert exporter.status.last_success is None
+    assert "hush" not in caplog.text
+    strict.answers = []
+    exporter.retry_now()
+    await eventually(lambda: exporter.outbox.counts["sent"] >= 1)
+
+
+async def test_retry_after_is_respected(run, hybrid, strict, eventually):
+    strict.answers = [(429, "slow down", {"Retry-After": "30"})]
+    application = run({"port": hybrid.port}, [export(strict.url, version="2", token="t", org="home")])
+    await application.start()
+    exporter = application.exporters[0]
+    await eventually(lambda: str(exporter.status.state) == "retrying")
+    await application.collector.collect()
+    await asyncio.sleep(1.3)
+    assert len(strict.requests) == 1, "new readings do not cut the pause short"
+
+
+async def test_a_bad_point_among_many_readings_costs_only_itself(run, hybrid, strict, eventually):
+    strict.answers = [(503, "", {})]
+    strict.bad = "load_power_hybrid"
+    application = run({"port": hybrid.port}, [export(strict.url, version="2", token="t", org="home")])
+    for _ in range(5):
+        await application.collector.collect()
+    await application.start()
+    exporter = application.exporters[0]
+    await eventually(lambda: exporter.outbox.counts["sent"] >= 5)
+    assert sum("export_to_grid" in line for line in strict.lines) >= 5
+    assert not any("load_power_hybrid" in line for line in strict.lines)
+    assert exporter.outbox.counts["rejected"] == 0
+
+
+async def test_413_makes_the_batches_smaller(run, hybrid, strict, eventually):
+    strict.answers = [(413, "too large", {}), (413, "too large", {})]
+    application = run({"port": hybrid.port}, [export(strict.url, version="2", token="t", org="home")])
+    for _ in range(8):
+        await application.collector.collect()
+    await application.start()
+    await eventually(lambda: application.exporters[0].outbox.counts["sent"] >= 8)
+    assert sum("export_to_grid" in line for line in strict.lines) >= 8
+
+
+async def test_a_database_that_never_answers_or_is_gone_is_retried(run, hybrid, strict, eventually):
+    strict.delay = 5
+    slow = export(strict.url, version="2", token="t", org="home")
+    gone = export("http://127.0.0.1:1", version="2", token="t", org="home")
+    application = run({"port": hybrid.port, "timeout": 0.4}, [slow, gone])
+    await application.start()
+    await eventually(lambda: all(str(e.status.state) == "retrying" for e in application.exporters))
+    assert "did not answer" in application.exporters[0].status.last_error
+    assert application.collector.fresh()
