@@ -257,7 +257,7 @@ async def run(settings_for: Callable[..., Settings]):
 
 @pytest.fixture
 def eventually() -> Callable[..., Awaitable[None]]:
-    async def wait(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+    async def wait(condition: Callable[[], Any], seconds: float = 10.0) -> None:
         async with asyncio.timeout(seconds):
             while not condition():  # noqa: ASYNC110 - the condition is anything at all
                 await asyncio.sleep(0.01)
