@@ -156,6 +156,7 @@ def fill_string(inverter: ScriptedInverter) -> ScriptedInverter:
     put32(words, 5031, 4000)
     put32(words, 5144, 123456)
     put32(words, 5083, 250)
+    put32(words, 5091, 0x7FFFFFFF)
     hold = inverter.holding
     hold.update({5000: 2026, 5001: 11, 5002: 21, 5003: 12, 5004: 30, 5005: 15, 5006: 0xCF, 5007: 0x55})
     return inverter
