@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from slipway.cluster.nodes.agent import NodeAgent
 from slipway.cluster.nodes.container_environment import Lookup
 from slipway.cluster.nodes.images import Images
 from slipway.cluster.nodes.kubelet_service import KubeletService
+from slipway.cluster.nodes.namespaces.runtime import NamespacesRuntime
 from slipway.cluster.nodes.node_object import NodeFacts, host_capacity
 from slipway.cluster.nodes.pod_status import Reporter
 from slipway.cluster.nodes.processes import ProcessRuntime
@@ -62,6 +64,11 @@ class NodesSettings:
     version: str = "1.37"
     mapping: Path | None = None
 
+    @property
+    def nodes(self) -> list[str]:
+        """The nodes' names."""
+        return [f"{self.cluster}-{number + 1}" for number in range(self.count)]
+
 
 class ClusterNodes:
     """Start and stop them; `kubelet(node)` answers for one."""
@@ -91,8 +98,7 @@ class ClusterNodes:
         self._informers.informer(SERVICES)
         self._informers.start()
         await self._informers.wait_synced()
-        for number in range(self.settings.count):
-            name = f"{self.settings.cluster}-{number + 1}"
+        for name in self.settings.nodes:
             agent = self._agent(name)
             self.agents[name] = agent
             self._kubelets[name] = KubeletService(agent)
@@ -195,11 +201,31 @@ def make_runtime(settings: NodesSettings, clock: Clock) -> Runtime:
         return ProcessRuntime(settings.cluster, clock, random)
     if name == "simulated":
         return SimulatedRuntime(clock, random, settings.pod_range, settings.count)
+    if name == "namespaces":
+        return NamespacesRuntime(
+            settings.cluster,
+            clock,
+            random,
+            pod_range=settings.pod_range,
+            service_range=settings.service_range,
+            nodes=settings.nodes,
+            rootless=os.geteuid() != 0,
+        )
     raise ValueError(f"runtime {settings.runtime!r} is not one of {', '.join(RUNTIMES)}")
 
 
 def best_runtime() -> str:
     """namespaces where Linux lets us, plain processes elsewhere."""
-    if sys.platform == "linux" and os.geteuid() == 0:
-        return "process"
-    return "process"
+    return "namespaces" if namespaces_possible() else "process"
+
+
+def namespaces_possible() -> bool:
+    """Whether this process may make namespaces: tried in a child, since only trying tells."""
+    if sys.platform != "linux":
+        return False
+    flags = 0x40000000 | 0x00020000  # NEWNET, NEWNS
+    if os.geteuid() != 0:
+        flags |= 0x10000000  # NEWUSER
+    code = f"import ctypes, sys; sys.exit(1 if ctypes.CDLL(None).unshare({flags}) else 0)"
+    tried = subprocess.run([sys.executable, "-I", "-S", "-E", "-c", code], check=False)
+    return tried.returncode == 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import importlib
 import json
 import os
@@ -17,6 +18,7 @@ import signal
 import socket
 import struct
 import sys
+import termios
 from collections.abc import Callable
 from typing import Any
 
@@ -217,9 +219,6 @@ def attach_streams(descriptors: list[int], tty: bool) -> None:
     for target, source in enumerate(descriptors[:3]):
         os.dup2(source, target)
     if tty:
-        import fcntl
-        import termios
-
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     os.set_inheritable(trouble, False)
     os.closerange(3, trouble)

@@ -1,0 +1,227 @@
+"""What the helper process does for the namespaces runtime: networks, sandboxes, containers, execs, sockets.
+
+Each function is a recipe of `spawning.process`; it runs in the helper, which is single-threaded and may therefore
+step into other namespaces and back. Standard library only.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import signal
+import socket
+from typing import Any, NoReturn
+
+from slipway.cluster.nodes.namespaces import kernel, root
+from slipway.cluster.nodes.namespaces.netlink import Netlink
+from slipway.cluster.nodes.spawning.process import (
+    PR_SET_PDEATHSIG,
+    Helper,
+    Request,
+    become,
+    prctl,
+    report,
+)
+
+_SHARED = ("net", "uts", "ipc")
+_HOME = (*_SHARED, "pid")
+_EVERY_SIGNAL = set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
+
+
+def enter_user_namespace(helper: Helper, request: Request, descriptors: list[int]) -> None:
+    """Without root: be root in a user namespace, with a network of its own. Before anything else is asked for."""
+    uid, gid = os.getuid(), os.getgid()
+    kernel.unshare(kernel.NEWUSER)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+    kernel.unshare(kernel.NEWNET)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # which a change of credentials has cleared
+
+
+def make_network(helper: Helper, request: Request, descriptors: list[int]) -> None:
+    """The bridge with the nodes' addresses, and the Services' range as this machine's own."""
+    bridge = request["bridge"]
+    network = ipaddress.ip_network(request["pod_range"])
+    services = ipaddress.ip_network(request["service_range"])
+    with Netlink() as netlink:
+        netlink.set_up("lo")
+        netlink.add_bridge(bridge, request["alias"])
+        helper.memory.setdefault("at end", []).append(lambda: _remove_bridge(bridge))
+        for address in request["addresses"]:
+            netlink.add_address(bridge, address, network.prefixlen)
+        netlink.set_up(bridge)
+        netlink.add_local_route(str(services.network_address), services.prefixlen, bridge)
+
+
+def _remove_bridge(bridge: str) -> None:
+    with Netlink() as netlink:
+        netlink.delete(bridge)
+
+
+def _home(helper: Helper) -> dict[str, int]:
+    if "home" not in helper.memory:
+        helper.memory["home"] = kernel.open_namespaces(os.getpid(), _HOME)
+    home: dict[str, int] = helper.memory["home"]
+    return home
+
+
+def make_sandbox(helper: Helper, request: Request, descriptors: list[int]) -> int:
+    """A process that does nothing but hold the pod's network, ipc and uts namespaces."""
+    _home(helper)
+    ready, ready_write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _hold(request, ready_write)
+    os.close(ready_write)
+    said = os.read(ready, 4096)
+    os.close(ready)
+    if said != b"ready":
+        raise OSError(0, said.decode() or "the sandbox's process ended")
+    helper.children[pid] = request["id"]
+    if request.get("address"):
+        _plug_in(helper, request, pid)
+    return pid
+
+
+def _hold(request: Request, ready: int) -> NoReturn:
+    try:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        flags = kernel.NEWUTS | kernel.NEWIPC | (kernel.NEWNET if request.get("address") else 0)
+        kernel.unshare(flags)
+        kernel.sethostname(request["hostname"])
+        os.closerange(3, ready)
+        os.closerange(ready + 1, 1024)
+        os.write(ready, b"ready")
+        os.close(ready)
+        while True:
+            signal.pause()
+    except BaseException as error:
+        os.write(ready, str(error).encode())
+    finally:
+        os._exit(1)
+
+
+def _plug_in(helper: Helper, request: Request, pid: int) -> None:
+    """Connect the pod's network namespace to the bridge."""
+    with Netlink() as netlink:
+        netlink.add_veth(request["link"], "eth0", pid, request["bridge"], request["alias"])
+    with kernel.joined(pid, ("net",), _home(helper)), Netlink() as netlink:
+        netlink.set_up("lo")
+        netlink.add_address("eth0", request["address"], request["prefix"])
+        netlink.set_up("eth0")
+        netlink.add_default_route(request["gateway"])
+
+
+def end_sandbox(helper: Helper, request: Request, descriptors: list[int]) -> None:
+    """Kill the holder and take its link away at once, rather than when the kernel comes to it."""
+    if request.get("link"):
+        with Netlink() as netlink:
+            netlink.delete(request["link"])
+    for pid, known in helper.children.items():
+        if known == request["id"]:
+            os.kill(pid, signal.SIGKILL)
+
+
+def start_container(helper: Helper, request: Request, descriptors: list[int]) -> int:
+    """The container's first process, in its own mount and pid namespaces and in its pod's others."""
+    home = _home(helper)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _EVERY_SIGNAL)
+    try:
+        with kernel.joined(request["sandbox"], _SHARED, home):
+            kernel.unshare(kernel.NEWPID)
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    _container(request, descriptors)
+            finally:
+                kernel.setns(home["pid"], kernel.NEWPID)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _EVERY_SIGNAL)
+    helper.children[pid] = request["id"]
+    return pid
+
+
+def _container(request: Request, descriptors: list[int]) -> NoReturn:
+    """The pid namespace's init: makes the root, starts the program, hands signals on, reaps, ends with it."""
+    try:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.set_wakeup_fd(-1)
+        kernel.unshare(kernel.NEWNS)
+        root.enter(request)
+        program = os.fork()
+        if program == 0:
+            become(request, descriptors, None)
+    except BaseException as error:
+        report(descriptors[3], error, request)
+        os._exit(128)
+    os.closerange(0, 1024)
+    os._exit(_reap(program))
+
+
+def _reap(program: int) -> int:
+    while True:
+        number = signal.sigwait(_EVERY_SIGNAL)
+        if number != signal.SIGCHLD:
+            os.kill(program, number)
+            continue
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return 0
+            if pid == 0:
+                break
+            if pid == program:
+                code = os.waitstatus_to_exitcode(status)
+                return code if code >= 0 else 128 - code
+
+
+def start_exec(helper: Helper, request: Request, descriptors: list[int]) -> int:
+    """Another process in all of a container's namespaces."""
+    home = _home(helper)
+    container = request["container"]
+    root_of = os.open(f"/proc/{container}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with kernel.joined(container, _HOME, home):
+            pid = os.fork()
+            if pid == 0:
+                _join_root(root_of, request, descriptors)
+    finally:
+        os.close(root_of)
+    helper.children[pid] = request["id"]
+    return pid
+
+
+def _join_root(root_of: int, request: Request, descriptors: list[int]) -> NoReturn:
+    try:
+        kernel.setns(root_of, kernel.NEWNS)
+        become(request, descriptors, None)
+    except BaseException as error:
+        report(descriptors[3], error, request)
+    os._exit(127)
+
+
+def make_socket(helper: Helper, request: Request, descriptors: list[int]) -> socket.socket:
+    """A socket in a pod's network, or with sandbox 0 in the cluster's; with `address` bound, and listening if TCP."""
+    kind = socket.SOCK_DGRAM if request.get("udp") else socket.SOCK_STREAM
+    if not request["sandbox"]:
+        return _bound(socket.socket(socket.AF_INET, kind), request)
+    with kernel.joined(request["sandbox"], ("net",), _home(helper)):
+        return _bound(socket.socket(socket.AF_INET, kind), request)
+
+
+def _bound(made: socket.socket, request: dict[str, Any]) -> socket.socket:
+    if request.get("address"):
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            made.bind((request["address"], request["port"]))
+            if not request.get("udp"):
+                made.listen(128)
+        except OSError:
+            made.close()
+            raise
+    return made

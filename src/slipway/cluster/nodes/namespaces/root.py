@@ -1,0 +1,159 @@
+"""A container's root: an overlay over the host's root or over an image's layers, with volumes mounted in it.
+
+Runs in the container's first process, in a mount namespace of its own. Everything written goes to a tmpfs that
+ends with that namespace, so nothing is left over. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Sequence
+from typing import Any
+
+from slipway.cluster.nodes.namespaces import kernel
+
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+# Of the host's root, these are the container's own.
+_HIDDEN = ("/tmp", "/run")
+_NOT_FILES = ("/proc", "/sys", "/dev", "/run", "/tmp", "/etc")
+_FILE_SYSTEMS = {
+    "ext2", "ext3", "ext4", "xfs", "btrfs", "overlay", "zfs", "f2fs", "9p", "virtiofs", "nfs", "nfs4", "squashfs",
+}  # fmt: skip
+
+
+def enter(request: dict[str, Any]) -> None:
+    """Make the root that the request describes and make it this process's own."""
+    base: str = request["base"]
+    host = not request["layers"]
+    disks = _other_disks(base) if host else []
+    kernel.mount("", "/", "", kernel.REC | kernel.PRIVATE)
+    kernel.mount("tmpfs", base, "tmpfs", kernel.NOSUID | kernel.NODEV, "mode=755")
+    root = f"{base}/root"
+    for name in ("upper", "work", "root"):
+        os.mkdir(f"{base}/{name}")
+    _overlay(["/"] if host else request["layers"][::-1], base, root)
+    for path in disks:
+        _bind(path, root + path)
+    _system_folders(root)
+    if host:
+        for path in _HIDDEN:
+            kernel.mount("tmpfs", root + path, "tmpfs", kernel.NOSUID | kernel.NODEV, "mode=1777")
+    sources = [(os.open(mount["source"], os.O_PATH), mount) for mount in _all_mounts(request, host)]
+    _pivot(root, sources)
+    if request.get("read_only"):
+        kernel.make_read_only("/")
+
+
+def _overlay(lowers: Sequence[str], base: str, root: str) -> None:
+    lower = ":".join(path.replace("\\", "\\\\").replace(":", "\\:") for path in lowers)
+    options = f"lowerdir={lower},upperdir={base}/upper,workdir={base}/work"
+    try:
+        kernel.mount("overlay", root, "overlay", 0, options)
+    except OSError:
+        # In a user namespace the overlay keeps its marks in user.* attributes.
+        kernel.mount("overlay", root, "overlay", 0, options + ",userxattr")
+
+
+def _other_disks(base: str) -> list[str]:
+    """Where else the host has mounted disks: an overlay of / does not show them."""
+    found = []
+    with open("/proc/self/mountinfo") as table:
+        for line in table:
+            left, _, right = line.partition(" - ")
+            path = left.split()[4].encode().decode("unicode_escape")
+            if path == "/" or right.split()[0] not in _FILE_SYSTEMS:
+                continue
+            if any(path == top or path.startswith(top + "/") for top in _NOT_FILES):
+                continue
+            if not base.startswith(path + "/") or path.count("/") == 1:
+                found.append(path)
+    return sorted(found)
+
+
+def _bind(source: str, target: str) -> None:
+    with contextlib.suppress(OSError):
+        os.makedirs(target, exist_ok=True)
+        kernel.mount(source, target, "", kernel.BIND | kernel.REC)
+
+
+def _system_folders(root: str) -> None:
+    for name in ("proc", "sys", "dev", "tmp", "run", "etc"):
+        os.makedirs(f"{root}/{name}", exist_ok=True)
+    quiet = kernel.NOSUID | kernel.NODEV | kernel.NOEXEC
+    try:
+        kernel.mount("proc", f"{root}/proc", "proc", quiet)
+    except OSError:  # a user namespace within a container whose own /proc is partly hidden
+        kernel.mount("/proc", f"{root}/proc", "", kernel.BIND | kernel.REC)
+    try:
+        kernel.mount("sysfs", f"{root}/sys", "sysfs", quiet | kernel.RDONLY)
+    except OSError:
+        with contextlib.suppress(OSError):
+            kernel.mount("/sys", f"{root}/sys", "", kernel.BIND | kernel.REC)
+    _devices(f"{root}/dev")
+
+
+def _devices(dev: str) -> None:
+    kernel.mount("tmpfs", dev, "tmpfs", kernel.NOSUID, "mode=755")
+    for name in _DEVICES:
+        os.close(os.open(f"{dev}/{name}", os.O_CREAT | os.O_WRONLY, 0o666))
+        with contextlib.suppress(OSError):
+            kernel.mount(f"/dev/{name}", f"{dev}/{name}", "", kernel.BIND)
+    for name in ("pts", "shm", "mqueue"):
+        os.mkdir(f"{dev}/{name}")
+    with contextlib.suppress(OSError):
+        kernel.mount(
+            "devpts",
+            f"{dev}/pts",
+            "devpts",
+            kernel.NOSUID | kernel.NOEXEC,
+            "newinstance,ptmxmode=0666,mode=620",
+        )
+    kernel.mount("tmpfs", f"{dev}/shm", "tmpfs", kernel.NOSUID | kernel.NODEV, "mode=1777")
+    links = {
+        "ptmx": "pts/ptmx",
+        "fd": "/proc/self/fd",
+        "stdin": "/proc/self/fd/0",
+        "stdout": "/proc/self/fd/1",
+    }
+    for name, target in {**links, "stderr": "/proc/self/fd/2"}.items():
+        os.symlink(target, f"{dev}/{name}")
+
+
+def _all_mounts(request: dict[str, Any], host: bool) -> list[dict[str, Any]]:
+    """The request's mounts, and before them the host's folders that would be hidden but are needed."""
+    needed = []
+    for path in request.get("paths") or ():
+        hidden = any(path == top or path.startswith(top + "/") for top in _HIDDEN)
+        if os.path.exists(path) and (hidden or not host):
+            needed.append({"source": path, "target": path, "read_only": True})
+    return needed + list(request["mounts"])
+
+
+def _pivot(root: str, sources: list[tuple[int, dict[str, Any]]]) -> None:
+    """Change over to the new root. Targets are looked up in it, so that its links cannot lead out of it."""
+    old = os.open("/", os.O_PATH | os.O_DIRECTORY)
+    os.chdir(root)
+    kernel.pivot_root(".", ".")
+    for descriptor, mount in sources:
+        _mount_volume(descriptor, mount)
+        os.close(descriptor)
+    os.fchdir(old)
+    kernel.unmount(".")
+    os.close(old)
+    os.chdir("/")
+
+
+def _mount_volume(descriptor: int, mount: dict[str, Any]) -> None:
+    target = mount["target"]
+    if mount.get("file") and os.path.islink(target):
+        os.unlink(target)  # such as resolv.conf, a link into a /run that is not this one
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os.makedirs(target, exist_ok=True)
+    elif not os.path.exists(target):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
+    kernel.mount(f"/proc/self/fd/{descriptor}", target, "", kernel.BIND | kernel.REC)
+    if mount.get("read_only"):
+        kernel.make_read_only(target)

@@ -1,0 +1,243 @@
+"""The namespaces runtime: each container in namespaces of its own, each pod with an address on a private bridge.
+
+As root the bridge is the host's, so the host reaches pods by their addresses. Without root all of it lives in a user
+namespace, and the host reaches pods through this process (`connect`, port-forward, NodePorts).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from slipway.cluster.clock import Clock
+from slipway.cluster.nodes.local_runtime import LocalRuntime, Running
+from slipway.cluster.nodes.runtime import RuntimeFailure, Sandbox, SandboxRequest
+from slipway.cluster.nodes.simulated import node_ranges
+from slipway.cluster.nodes.spawning.spawner import SpawnError
+
+_RECIPES = "slipway.cluster.nodes.namespaces.recipes"
+_HOSTS = (
+    "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    "fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n"
+)
+
+
+@dataclass(slots=True)
+class _Pod:
+    request: SandboxRequest
+    pid: int
+    address: str
+    link: str
+
+
+class NamespacesRuntime(LocalRuntime):
+    """`rootless` puts everything into a user namespace."""
+
+    signals_group = False  # the container's first process hands signals on
+
+    def __init__(
+        self,
+        cluster: str,
+        clock: Clock,
+        random: Random,
+        *,
+        pod_range: str,
+        service_range: str,
+        nodes: Sequence[str],
+        rootless: bool,
+    ) -> None:
+        super().__init__(cluster, clock, random)
+        self.rootless = rootless
+        self._network = ipaddress.ip_network(pod_range)
+        self._service_range = service_range
+        mark = hashlib.sha256(f"{cluster}/{os.getpid()}/{id(self)}".encode()).hexdigest()[:6]
+        self._prefix = f"slw{mark}"
+        self._alias = f"slipway-{cluster}-{os.getpid()}"
+        self._ranges: dict[str, str] = dict(zip(nodes, node_ranges(pod_range, len(nodes)), strict=False))
+        self._used: dict[str, set[int]] = {node: set() for node in self._ranges}
+        self._links = 0
+        self._pods: dict[str, _Pod] = {}
+
+    @property
+    def bridge(self) -> str:
+        return f"{self._prefix}b"
+
+    async def start(self) -> None:
+        await super().start()
+        try:
+            if self.rootless:
+                await self.spawner.ask(f"{_RECIPES}:enter_user_namespace")
+            await self.spawner.ask(
+                f"{_RECIPES}:make_network",
+                bridge=self.bridge,
+                alias=self._alias,
+                pod_range=str(self._network),
+                service_range=self._service_range,
+                addresses=[self.node_address(node) for node in self._ranges],
+            )
+        except SpawnError as error:
+            await self.spawner.stop()
+            raise RuntimeFailure("NetworkNotReady", f"the pod network cannot be made: {error}") from None
+
+    def node_address(self, node: str) -> str:
+        return str(ipaddress.ip_network(self._ranges[node])[1])
+
+    def pod_range(self, node: str) -> str:
+        return self._ranges[node]
+
+    async def create_sandbox(self, request: SandboxRequest) -> Sandbox:
+        id = self.new_id()
+        address = "" if request.host_network else self._take(request.node)
+        self._links += 1
+        link = f"{self._prefix}{self._links:x}" if address else ""
+        shown = address or self.node_address(request.node)
+        _write_files(request, shown)
+        self.spawner.watch(id)
+        try:
+            pid = await self.spawner.ask(
+                f"{_RECIPES}:make_sandbox",
+                id=id,
+                hostname=request.hostname,
+                address=address,
+                prefix=self._network.prefixlen,
+                gateway=self.node_address(request.node),
+                bridge=self.bridge,
+                link=link,
+                alias=self._alias,
+            )
+        except SpawnError as error:
+            self._give_back(request.node, address)
+            raise RuntimeFailure("FailedCreatePodSandBox", str(error)) from None
+        self._pods[id] = _Pod(request, int(pid), address, link)
+        return Sandbox(id, shown)
+
+    def _take(self, node: str) -> str:
+        network, used = ipaddress.ip_network(self._ranges[node]), self._used[node]
+        for number in range(2, network.num_addresses - 1):
+            if number not in used:
+                used.add(number)
+                return str(network[number])
+        raise RuntimeFailure("FailedCreatePodSandBox", f"no addresses left in {network}")
+
+    def _give_back(self, node: str, address: str) -> None:
+        if address:
+            first = int(ipaddress.ip_network(self._ranges[node]).network_address)
+            self._used[node].discard(int(ipaddress.ip_address(address)) - first)
+
+    async def remove_sandbox(self, sandbox: str) -> None:
+        pod = self._pods.pop(sandbox, None)
+        if pod is None:
+            return
+        for running in [*self.containers.values()]:
+            if running.sandbox == sandbox:
+                await self.signal_container(running.id, 9)
+                if running.waiting is not None:
+                    await running.waiting
+                del self.containers[running.id]
+        await self.spawner.ask(f"{_RECIPES}:end_sandbox", id=sandbox, link=pod.link)
+        await self.spawner.exit_code(sandbox)
+        self.spawner.forget(sandbox)
+        self._give_back(pod.request.node, pod.address)
+
+    async def launch(self, running: Running, descriptors: Sequence[int]) -> int:
+        request = running.request
+        pod = self._pods[running.sandbox]
+        folder = pod.request.folder
+        base = folder / "roots" / request.name
+        base.mkdir(parents=True, exist_ok=True)
+        mounts = [
+            {"source": str(folder / "etc" / name), "target": f"/etc/{name}", "file": True}
+            for name in ("resolv.conf", "hosts", "hostname")
+        ]
+        mounts += [
+            {"source": str(mount.source), "target": mount.target, "read_only": mount.read_only}
+            for mount in request.mounts
+        ]
+        pid = await self.spawner.ask(
+            f"{_RECIPES}:start_container",
+            descriptors,
+            id=running.id,
+            sandbox=pod.pid,
+            base=str(base),
+            layers=[str(layer) for layer in request.image.layers],
+            paths=[str(path) for path in request.image.paths],
+            mounts=mounts,
+            read_only=request.read_only_root,
+            **self._program(running, request.argv, request.tty),
+        )
+        return int(pid)
+
+    async def launch_exec(
+        self, id: str, running: Running, command: Sequence[str], descriptors: Sequence[int], tty: bool
+    ) -> int:
+        pid = await self.spawner.ask(
+            f"{_RECIPES}:start_exec",
+            descriptors,
+            id=id,
+            container=running.pid,
+            **self._program(running, command, tty),
+        )
+        return int(pid)
+
+    def _program(self, running: Running, argv: Sequence[str], tty: bool) -> dict[str, Any]:
+        request = running.request
+        env = self.environment(request.env)
+        if tty:
+            env.setdefault("TERM", "xterm")
+        env.setdefault("HOME", "/root" if not request.user else "/")
+        return {
+            "argv": list(argv),
+            "env": env,
+            "tty": tty,
+            "cwd": request.working_dir or "/",
+            "make_cwd": True,
+            "uid": request.user,
+            "gid": request.group,
+            "groups": list(request.groups),
+        }
+
+    async def pod_socket(self, sandbox: str) -> tuple[socket.socket, str]:
+        made = await self.spawner.ask_socket(f"{_RECIPES}:make_socket", sandbox=self._pods[sandbox].pid)
+        return made, "127.0.0.1"
+
+    async def cluster_socket(self, address: str = "", port: int = 0, *, udp: bool = False) -> socket.socket:
+        """A socket in the cluster's network: bound to an address of it, or for a connection from there."""
+        try:
+            return await self.spawner.ask_socket(
+                f"{_RECIPES}:make_socket", sandbox=0, address=address, port=port, udp=udp
+            )
+        except SpawnError as error:
+            raise OSError(error.errno, str(error)) from None
+
+
+def _write_files(request: SandboxRequest, address: str) -> None:
+    folder = request.folder / "etc"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "hostname").write_text(f"{request.hostname}\n")
+    hosts = _HOSTS + f"{address}\t{request.hostname}\n"
+    if request.hosts:
+        hosts += "\n# Entries added by HostAliases.\n"
+        hosts += "".join(f"{ip}\t" + "\t".join(names) + "\n" for ip, names in request.hosts)
+    (folder / "hosts").write_text(hosts)
+    lines = []
+    if request.searches:
+        lines.append(f"search {' '.join(request.searches)}")
+    lines += [f"nameserver {server}" for server in request.nameservers]
+    if request.dns_options:
+        lines.append(f"options {' '.join(request.dns_options)}")
+    text = "\n".join(lines) + "\n" if request.nameservers else _host_resolver()
+    (folder / "resolv.conf").write_text(text)
+
+
+def _host_resolver() -> str:
+    try:
+        return Path("/etc/resolv.conf").read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,142 @@
+"""Pods in namespaces: their own root, processes, name and address, reachable from the host."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from slipway.cluster.client.client import PatchType
+from slipway.cluster.client.resources import CONFIG_MAPS, PODS
+
+Pods = Any
+
+
+def shell(script: str, **more: Any) -> dict[str, Any]:
+    return {"command": ["sh", "-c", script], **more}
+
+
+async def test_a_web_server_answers_the_host_at_the_pods_address(namespace_pods: Pods) -> None:
+    await namespace_pods.create("web", {"image": "nginx"})
+    status = await namespace_pods.running("web")
+
+    def get() -> bytes:
+        end = time.monotonic() + 5
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://{status['podIP']}/", timeout=3) as answer:
+                    return bytes(answer.read())
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+
+    assert b"Welcome to nginx!" in await asyncio.to_thread(get)
+    connection = await namespace_pods.kubelet.port_forward("default", "web", 80)
+    await connection.write(b"GET /nothing HTTP/1.0\r\n\r\n")
+    assert b" 404 " in await connection.read()
+    await connection.close()
+
+
+async def test_a_container_sees_its_own_processes_name_and_root(namespace_pods: Pods, tmp_path: Path) -> None:
+    marker = tmp_path / "written-by-the-host"
+    marker.touch()
+    script = f"hostname; ls /proc | grep -c '^[0-9]'; echo x > /usr/slipway-test-file; ls {marker} 2>&1; cat /etc/hosts"
+    text = await namespace_pods.output("own", shell(script))
+    lines = text.splitlines()
+    assert lines[0] == "own"
+    assert int(lines[1]) < 10
+    assert "No such file" in lines[2], "the host's /tmp is not the container's"
+    assert lines[-1].endswith("\town")
+    assert not Path("/usr/slipway-test-file").exists(), "what a container writes stays in its overlay"
+
+
+async def test_containers_of_a_pod_share_the_network_and_volumes_but_not_processes(
+    namespace_pods: Pods,
+) -> None:
+    serve = "import http.server; http.server.test(http.server.SimpleHTTPRequestHandler, port=8080, bind='127.0.0.1')"
+    ask = (
+        "import time, urllib.request\n"
+        "for _ in range(100):\n"
+        "    try:\n"
+        "        print(urllib.request.urlopen('http://127.0.0.1:8080/word').read().decode()); break\n"
+        "    except OSError: time.sleep(0.05)\n"
+    )
+    mount = {"volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
+    await namespace_pods.create(
+        "two",
+        {"image": "python", "command": ["python3", "-c", ask]},
+        {
+            "name": "server",
+            "image": "python",
+            "workingDir": "/shared",
+            "command": ["python3", "-c", serve],
+            **mount,
+        },
+        initContainers=[{"name": "write", "image": "busybox", **shell("echo hello > /shared/word"), **mount}],
+        volumes=[{"name": "shared", "emptyDir": {}}],
+    )
+    await namespace_pods.until(
+        "two", lambda s: any("terminated" in c["state"] for c in s.get("containerStatuses", ()))
+    )
+    assert await namespace_pods.log("two") == "hello\n\n"
+
+
+async def test_config_maps_change_in_running_pods(namespace_pods: Pods) -> None:
+    client = namespace_pods.client
+    await client.create(
+        CONFIG_MAPS, {"metadata": {"name": "c", "namespace": "default"}, "data": {"colour": "green"}}
+    )
+    mounts = [{"name": "c", "mountPath": "/etc/c", "readOnly": True}]
+    await namespace_pods.create(
+        "conf", shell("sleep 60", volumeMounts=mounts), volumes=[{"name": "c", "configMap": {"name": "c"}}]
+    )
+    await namespace_pods.running("conf")
+    assert await namespace_pods.run("conf", "cat", "/etc/c/colour") == (0, "green")
+    code, _ = await namespace_pods.run("conf", "touch", "/etc/c/new")
+    assert code != 0, "the mount is read-only"
+    await client.patch(CONFIG_MAPS, "c", "default", {"data": {"colour": "blue"}}, PatchType.MERGE)
+    async with asyncio.timeout(5):
+        while True:
+            if await namespace_pods.run("conf", "cat", "/etc/c/colour") == (0, "blue"):
+                break
+            await asyncio.sleep(0.05)
+
+
+async def test_users_groups_and_read_only_roots_are_kept(namespace_pods: Pods) -> None:
+    container = shell(
+        "id -u; id -g; touch /usr/x 2>&1 || echo refused",
+        securityContext={"runAsUser": 1234, "runAsGroup": 2345, "readOnlyRootFilesystem": True},
+    )
+    text = await namespace_pods.output("user", container)
+    assert text.splitlines()[:2] == ["1234", "2345"]
+    assert text.endswith("refused\n")
+
+
+async def test_a_program_that_is_not_there_is_a_start_error(namespace_pods: Pods) -> None:
+    await namespace_pods.create("none", {"command": ["/no/such/program"]})
+    status = await namespace_pods.over("none")
+    ended = status["containerStatuses"][0]["state"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (128, "StartError")
+    assert 'exec: "/no/such/program": no such file or directory' in ended["message"]
+
+
+async def test_nothing_is_left_after_deletion_and_stop(a_cluster: Any) -> None:
+    if os.geteuid() != 0:
+        return
+    async with a_cluster("namespaces") as pods:
+        bridge = pods.cluster.nodes.runtime.bridge
+        await pods.create("one", shell("sleep 100 & sleep 200 & wait"))
+        await pods.running("one")
+        assert Path(f"/sys/class/net/{bridge}").exists()
+        await pods.client.delete(PODS, "one", "default")
+        await pods.gone("one")
+        assert not list(Path("/sys/class/net").glob(f"{bridge[:-1]}[0-9]*"))
+        await pods.create("two", shell("sleep 300"))
+        await pods.running("two")
+        helper = pods.cluster.nodes.runtime.spawner.pid
+    assert not Path(f"/sys/class/net/{bridge}").exists()
+    assert not Path(f"/proc/{helper}").exists()
