@@ -1,4 +1,4 @@
-"""What a real 1.37 API server answered to invalid CustomResourceDefinitions."""
+"""What a real 1.37 API server answers to CustomResourceDefinitions, most of them invalid."""
 
 from __future__ import annotations
 
@@ -12,20 +12,28 @@ import pytest
 from slipway.cluster.schema.crd import set_defaults, status_on_create
 from slipway.cluster.schema.crd_validation import crd_errors
 
-RECORDINGS = Path(__file__).parents[2] / "conformance" / "recordings" / "1.37"
-SCENARIOS = json.loads((RECORDINGS / "crd_invalid.json").read_text())
+HERE = Path(__file__).parent
+SCENARIOS = json.loads(
+    (HERE.parents[1] / "conformance" / "recordings" / "1.37" / "crd_invalid.json").read_text()
+)
+RECORDED = json.loads((HERE / "recorded" / "crds_1.37.json").read_text())["cases"]
+
+
+def answers(crd: dict[str, Any]) -> list[str]:
+    set_defaults(crd)
+    crd["status"] = status_on_create(crd)
+    return sorted(f"{error.reason} {error}" for error in crd_errors(crd))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario["name"])
 def test_an_invalid_crd_is_answered_as_the_real_server_answers_it(scenario: dict[str, Any]) -> None:
     (step,) = scenario["steps"]
-    crd = copy.deepcopy(step["body"])
-    set_defaults(crd)
-    crd["status"] = status_on_create(crd)
-
-    causes = [error.cause() for error in crd_errors(crd)]
-    assert _sorted(causes) == _sorted(step["answer"]["body"]["details"]["causes"])
+    causes = step["answer"]["body"]["details"]["causes"]
+    wanted = [f"{cause['reason']} {cause['field']}: {cause['message']}" for cause in causes]
+    assert answers(copy.deepcopy(step["body"])) == sorted(wanted)
 
 
-def _sorted(causes: list[dict[str, str]]) -> list[dict[str, str]]:
-    return sorted(causes, key=lambda cause: sorted(cause.items()))
+@pytest.mark.parametrize("number", range(len(RECORDED)))
+def test_every_rule_of_crds_is_worded_as_the_real_server_words_it(number: int) -> None:
+    metadata, spec, wanted = copy.deepcopy(RECORDED[number])
+    assert answers({"metadata": metadata, "spec": spec}) == sorted(wanted)

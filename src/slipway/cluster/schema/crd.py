@@ -70,7 +70,7 @@ def status_on_create(crd: Crd) -> dict[str, Any]:
     """The status of a new CRD, whatever its author sent."""
     storage = _storage_version(crd)
     status: dict[str, Any] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}}
-    status["storedVersions"] = [storage] if storage else None
+    status["storedVersions"] = None if storage is None else [storage]
     return status
 
 
@@ -79,14 +79,14 @@ def status_on_update(crd: Crd, old: Crd) -> dict[str, Any]:
     status = dict(old.get("status") or {})
     storage = _storage_version(crd)
     stored = list(status.get("storedVersions") or [])
-    if storage and storage not in stored:
+    if storage is not None and storage not in stored:
         status["storedVersions"] = [*stored, storage]
     return status
 
 
-def _storage_version(crd: Crd) -> str:
+def _storage_version(crd: Crd) -> str | None:
     versions = crd["spec"].get("versions") or []
-    return next((str(version.get("name", "")) for version in versions if version.get("storage")), "")
+    return next((str(version.get("name", "")) for version in versions if version.get("storage")), None)
 
 
 def accept_names(crd: Crd, others: Iterable[Crd], now: str) -> dict[str, Any]:
@@ -301,7 +301,7 @@ def _metadata_shape() -> Shape:
 
 def storage_version(crd: Crd) -> str:
     """The version in which objects are stored."""
-    return _storage_version(crd)
+    return _storage_version(crd) or ""
 
 
 def _newer_version(crd: Crd, name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -10,6 +9,7 @@ from typing import Any
 
 from slipway.cluster.schema.cel.cost import UNBOUNDED, estimate_cost
 from slipway.cluster.schema.cel.declared import MOST_BYTES, kind_of, smallest_size
+from slipway.cluster.schema.crd_printing import go_rule
 from slipway.cluster.schema.shape import Shape
 from slipway.cluster.schema.structural import shape_of_schema
 from slipway.cluster.schema.structural_rules import Rule, compile_rules, valid_field_path
@@ -143,9 +143,9 @@ def _rules_errors(
         where = f"{path}.x-kubernetes-validations[{index}]"
         yield from _cost_errors(rule, where, times, costs, unchanged)
         if rule.problem:
-            yield FieldError("FieldValueInvalid", f"{where}.rule", None, rule.problem, _go_rule(rule.source))
+            yield FieldError("FieldValueInvalid", f"{where}.rule", None, rule.problem, go_rule(rule.source))
         if rule.message_problem:
-            shown = _go_rule(rule.source)
+            shown = go_rule(rule.source)
             yield FieldError(
                 "FieldValueInvalid", f"{where}.messageExpression", None, rule.message_problem, shown
             )
@@ -178,19 +178,3 @@ def _over_budget(name: str, cost: int, limit: int) -> str:
         f"{name} exceeds budget by factor of {shown} (try simplifying the rule, or adding maxItems, maxProperties, "
         "and maxLength where arrays, maps, and strings are declared)"
     )
-
-
-def _go_rule(rule: dict[str, Any]) -> str:
-    """A rule as Go prints its internal type in JSON."""
-    shown = {
-        "Rule": rule.get("rule") or "",
-        "Message": rule.get("message") or "",
-        "MessageExpression": rule.get("messageExpression") or "",
-        "Reason": rule.get("reason"),
-        "FieldPath": rule.get("fieldPath") or "",
-        "OptionalOldSelf": rule.get("optionalOldSelf"),
-    }
-    text = json.dumps(shown, separators=(",", ":"), ensure_ascii=False)
-    for char in "<>&\u2028\u2029":  # what Go's encoder escapes besides
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return text

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from slipway.cluster.schema.crd_printing import go_schema
 from slipway.cluster.schema.crd_rules import expression_errors, form_errors
 from slipway.cluster.schema.crd_schema_defaults import default_errors
 from slipway.cluster.schema.crd_structure import structure_errors
@@ -67,8 +68,8 @@ class _Place:
 def schema_errors(schema: Schema, path: str, context: SchemaContext) -> list[FieldError]:
     """What is wrong with the schema that stands at `path`."""
     errors = list(_root_errors(schema, path, context))
-    structure = structure_errors(schema, path)
-    errors += structure or default_errors(schema, path)
+    if not _is_unreadable(schema):
+        errors += structure_errors(schema, path) or default_errors(schema, path, root=True)
     ready = len(errors) == 0
     keywords = list(_keyword_errors(schema, path, _Place(root=True)))
     if ready and not keywords:
@@ -79,7 +80,7 @@ def schema_errors(schema: Schema, path: str, context: SchemaContext) -> list[Fie
 def _root_errors(schema: Schema, path: str, context: SchemaContext) -> Iterator[FieldError]:
     if context.has_status:
         for key, value in schema.items():
-            if not value:
+            if value is None or (not value and key != "default"):
                 continue
             name = _go_name(key)
             if name == "Type":
@@ -89,10 +90,24 @@ def _root_errors(schema: Schema, path: str, context: SchemaContext) -> Iterator[
                     break
             elif name not in _AT_ROOT:
                 why = f"only [{' '.join(_AT_ROOT)}] fields are allowed at the root of the schema if the status subresource is enabled"
-                yield FieldError("FieldValueInvalid", path, schema, why)
+                yield FieldError("FieldValueInvalid", path, None, why, go_schema(schema))
                 break
     if schema.get("nullable"):
         yield _forbidden(f"{path}.nullable", "nullable cannot be true at the root")
+
+
+def _is_unreadable(schema: Any) -> bool:
+    """Whether upstream cannot even read it as a structural schema; that is reported with the keywords."""
+    if isinstance(schema, dict):
+        if schema.get("x-kubernetes-preserve-unknown-fields") is False:
+            return True
+        nested = [
+            schema.get("items"),
+            schema.get("additionalProperties"),
+            *(schema.get("properties") or {}).values(),
+        ]
+        return any(map(_is_unreadable, nested))
+    return False
 
 
 def _go_name(key: str) -> str:

@@ -15,11 +15,12 @@ from slipway.cluster.schema.structural_values import value_errors
 from slipway.cluster.status import FieldError
 
 
-def default_errors(schema: dict[str, Any], path: str) -> Iterator[FieldError]:
+def default_errors(schema: dict[str, Any], path: str, *, root: bool = False) -> Iterator[FieldError]:
     """What is wrong with the defaults of the schema at `path`; below additionalProperties none are looked at."""
     default = schema.get("default")
     if default is not None:
-        yield from _default_errors(schema, default, f"{path}.default")
+        whole = {**schema, "x-kubernetes-embedded-resource": True} if root else schema
+        yield from _default_errors(whole, default, f"{path}.default")
     if isinstance(schema.get("items"), dict):
         yield from default_errors(schema["items"], f"{path}.items")
     for name, child in (schema.get("properties") or {}).items():

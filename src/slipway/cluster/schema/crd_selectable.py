@@ -9,7 +9,6 @@ from typing import Any
 from slipway.cluster.status import FieldError
 
 _MOST = 8
-_WORD = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)")
 
 
 def selectable_field_errors(
@@ -46,25 +45,22 @@ def selectable_field_errors(
 def _follow(json_path: str, schema: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The schema at a path like `.spec.color`; ValueError if there is none."""
     names: list[str] = []
-    at = 0
-    while at < len(json_path):
-        word = _WORD.match(json_path, at)
-        if word is None:
-            shown = json_path[at:]
-            raise ValueError(
-                f"expected [ or . but got: {shown}" if at or shown[0] not in "[." else _odd(shown)
-            )
-        names.append(word[1])
-        at = word.end()
-        properties = schema.get("properties") or {}
-        if word[1] == "metadata" and len(names) == 1 and "metadata" not in properties:
-            schema = {"type": "object", "properties": {"name": {"type": "string"}}}
-        elif word[1] in properties:
-            schema = properties[word[1]]
+    tokens = iter(re.findall(r"[.\[\]]|[^.\[\]]+", json_path))
+    for token in tokens:
+        if token == "[":
+            raise ValueError("array notation is not allowed")
+        if token != ".":
+            raise ValueError(f"expected [ or . but got: {token}")
+        name = next(tokens, None)
+        if name is None:
+            raise ValueError("unexpected end of JSON path")
+        names.append(name)
+        properties = schema.get("properties")
+        additional = schema.get("additionalProperties")
+        if properties and name in properties:
+            schema = properties[name]
+        elif not properties and isinstance(additional, dict):
+            schema = additional
         else:
             raise ValueError("does not refer to a valid field")
     return schema, names
-
-
-def _odd(shown: str) -> str:
-    return f"unexpected token: {shown}"

@@ -6,16 +6,16 @@ paths like `spec.validation.openAPIV3Schema` and `spec.subresources` in its mess
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from slipway.cluster.schema import names
 from slipway.cluster.schema.crd import Crd, is_established
+from slipway.cluster.schema.crd_printing import go_json
 from slipway.cluster.schema.crd_schema import SchemaContext, schema_errors
 from slipway.cluster.schema.crd_selectable import selectable_field_errors
-from slipway.cluster.status import FieldError
+from slipway.cluster.status import FieldError, go_quote
 
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
@@ -94,6 +94,8 @@ def _spec_errors(spec: dict[str, Any], old: dict[str, Any] | None) -> Iterator[F
     old_schemas = {v["name"]: v.get("schema") for v in (old or {}).get("versions") or []}
     yield from _versions_errors(versions, shared, old_schemas)
     yield from _version_list_errors(versions, shared)
+    if versions and versions[0].get("name") and (wrong := names.dns1035_label(versions[0]["name"])):
+        yield _invalid("spec.version", versions[0]["name"], ",".join(wrong))
     for key in ("plural", "singular", "kind", "listKind"):
         if not (spec.get("names") or {}).get(key):
             yield _required(f"spec.names.{key}")
@@ -216,7 +218,7 @@ def _internal_versions(versions: list[dict[str, Any]], shared: set[str]) -> str:
         }
         for version in versions
     ]
-    return json.dumps(rows or None, separators=(",", ":"), ensure_ascii=False)
+    return go_json(rows)
 
 
 def _name_errors(given: dict[str, Any], path: str) -> Iterator[FieldError]:
@@ -312,11 +314,27 @@ def _client_errors(client: dict[str, Any], path: str) -> Iterator[FieldError]:
     elif service is not None:
         for key in ("name", "namespace"):
             if not service.get(key):
-                yield _required(f"{path}.service.{key}", f"service {key} is required")
+                yield _required(f"{path}.service.{key}")
+        yield from _service_path_errors(service.get("path") or "", f"{path}.service.path")
         port = service.get("port", 443)
         if not 1 <= port <= 65535:
             why = "port is not valid: must be between 1 and 65535, inclusive"
             yield _invalid(f"{path}.service.port", port, why)
+
+
+def _service_path_errors(url_path: str, path: str) -> Iterator[FieldError]:
+    if url_path in ("", "/"):
+        return
+    if url_path == "//":
+        yield _invalid(path, url_path, "segment[0] may not be empty")
+        return
+    if not url_path.startswith("/"):
+        yield _invalid(path, url_path, "must start with a '/'")
+    for index, segment in enumerate(url_path[1:].removesuffix("/").split("/")):
+        if not segment:
+            yield _invalid(path, url_path, f"segment[{index}] may not be empty")
+        for why in names.dns1123_subdomain(segment) if segment else ():
+            yield _invalid(path, url_path, f"segment[{index}]: {why}")
 
 
 def _url_errors(url: str, path: str) -> Iterator[FieldError]:
@@ -324,8 +342,9 @@ def _url_errors(url: str, path: str) -> Iterator[FieldError]:
     found = re.fullmatch(
         r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?(#.*)?", url, re.DOTALL
     )
-    if found is None:
-        yield _required(path, "url must be a valid URL" + form)
+    if found is None or url.startswith(":"):
+        why = f"parse {go_quote(url)}: missing protocol scheme"
+        yield _required(path, f"url must be a valid URL: {why}{form}")
         return
     scheme, authority, _, query, fragment = found.groups()
     if scheme != "https":

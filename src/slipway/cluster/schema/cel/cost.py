@@ -15,7 +15,7 @@ UNBOUNDED = 2**64 - 1
 _SCALARS = frozenset(
     {"bool", "int", "uint", "double", "null", "timestamp", "duration", "type", "optional_type"}
 )
-_OVER_ELEMENTS = frozenset({"isSorted", "sum", "max", "min", "indexOf", "lastIndexOf", "join"})
+_OVER_ELEMENTS = frozenset({"isSorted", "sum", "max", "min", "indexOf", "lastIndexOf", "join", "sort"})
 _COMPARISONS = frozenset({"_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_"})
 # What one round of a macro costs besides its body, by how cel-go expands it.
 _ROUND = {"all": 3, "exists": 4, "existsOne": 2, "map": 12, "filter": 13, "transformList": 12}
@@ -113,6 +113,9 @@ class _Estimator:
             return total + -(-sizes[0] // 10) * -(-sizes[1] // 10)
         if node.function in _OVER_ELEMENTS and target and self.kind(target[0]).name == "list":
             return total + self.over_elements(self.kind(target[0]).params[0], sizes[0])
+        if node.function == "split" and target:
+            self.sizes[node] = sizes[0]
+            return total + max(2 * (sizes[0] // 10), 1)
         extra = 1
         for overload in self.checked.overloads.get(node, ()):
             if overload.cost is not None:

@@ -120,7 +120,8 @@ def _map(shape: Shape, name: str) -> tuple[Kind, int] | None:
     value, size = found
     most = shape.rules.get("maxProperties")
     limit = (MOST_BYTES - 2) // (size + 6) if most is None else max(most, 0)
-    return kinds.map_of(kinds.STRING, value, limit=limit, convert=_each_value(value)), 2
+    # Upstream's estimates take keys to have no length.
+    return kinds.map_of(Kind("string", limit=0), value, limit=limit, convert=_each_value(value)), 2
 
 
 def _each(item: Kind) -> Callable[[Any], Any] | None:
