@@ -114,7 +114,7 @@ def _flat(items: list[Any], levels: int) -> list[Any]:
     return flat
 
 
-@overload(*(f"list({kind}).sort() list({kind})" for kind in _COMPARABLE), cost=_traverse)
+@overload(*(f"list({kind}).sort() list({kind})" for kind in _COMPARABLE), cost=lambda items: len(items) ** 2)
 def _sort(items: list[Any]) -> list[Any]:
     return sort(items)
 

@@ -15,7 +15,7 @@ UNBOUNDED = 2**64 - 1
 _SCALARS = frozenset(
     {"bool", "int", "uint", "double", "null", "timestamp", "duration", "type", "optional_type"}
 )
-_OVER_ELEMENTS = frozenset({"isSorted", "sum", "max", "min", "indexOf", "lastIndexOf", "join", "sort"})
+_OVER_ELEMENTS = frozenset({"isSorted", "sum", "max", "min", "indexOf", "lastIndexOf", "join"})
 _COMPARISONS = frozenset({"_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_"})
 # What one round of a macro costs besides its body, by how cel-go expands it.
 _ROUND = {"all": 3, "exists": 4, "existsOne": 2, "map": 12, "filter": 13, "transformList": 12}
