@@ -39,6 +39,7 @@ WEBSOCKET_PROTOCOLS = {
     )
 }
 STREAMS_SECONDS = 30.0  # for a SPDY client to open the streams it asked for
+_INTERNAL = "Internal error occurred: "
 LINGER_SECONDS = 2.0  # for the client to hang up after the end
 
 
@@ -95,12 +96,13 @@ def success() -> Object:
 
 
 def failure(error: StreamError) -> Object:
+    text = error.message.removeprefix(_INTERNAL)
     return {
         "metadata": {},
         "status": "Failure",
-        "message": f"Internal error occurred: {error.message}",
+        "message": _INTERNAL + text,
         "reason": "InternalError",
-        "details": {"causes": [{"message": error.message}]},
+        "details": {"causes": [{"message": text}]},
         "code": 500,
     }
 
