@@ -58,7 +58,7 @@ def list_bytes(definition: Definition, listing: Listing) -> bytes:
 
 def bookmark(definition: Definition, event: WatchEvent) -> Object:
     """The object of a BOOKMARK event: nothing but its kind and the revision."""
-    metadata: Object = {"resourceVersion": str(event.revision), "creationTimestamp": None}
+    metadata: Object = {"resourceVersion": str(event.revision)}
     if event.initial_end:
         metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
     return {

@@ -7,7 +7,9 @@ APIResourceList; k8s.io/api apidiscovery v2 and v2beta1 APIGroupDiscoveryList.
 from __future__ import annotations
 
 import hashlib
+import platform
 import sys
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,10 +17,13 @@ import orjson
 
 from slipway.cluster.exchange import Identity, Request, Response
 from slipway.cluster.schema.resource import Catalogue, Resource, Subresource
-from slipway.cluster.server.negotiation import parse_accept
+from slipway.cluster.server.negotiation import negotiate, parse_accept
+from slipway.cluster.server.presentation import encode
+from slipway.cluster.status import resource_not_found
 
 Object = dict[str, Any]
 JSON = {"content-type": "application/json"}
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
 
 
@@ -38,7 +43,7 @@ def version_info(minor: str) -> Object:
         "buildDate": "2026-01-01T00:00:00Z",
         "goVersion": f"python{sys.version_info.major}.{sys.version_info.minor}",
         "compiler": "slipway",
-        "platform": "linux/amd64",
+        "platform": f"{sys.platform}/{_ARCHITECTURES.get(platform.machine(), platform.machine())}",
     }
 
 
@@ -47,7 +52,7 @@ class Discovery:
 
     def __init__(self, catalogue: Catalogue, minor: str, address: Callable[[], str]) -> None:
         self._catalogue = catalogue
-        self._version = orjson.dumps(version_info(minor))
+        self._version = orjson.dumps(version_info(minor), option=orjson.OPT_INDENT_2)
         self._address = address
         self._made: dict[str, bytes] = {}
         self._generation = -1
@@ -61,7 +66,16 @@ class Discovery:
             if version:
                 return self._aggregated(request, path, version)
         make = self._maker(path)
-        return None if make is None else Response(200, dict(JSON), self._cached(path, make))
+        if make is None:
+            if path.startswith("api/") and path.count("/") == 1:
+                raise resource_not_found()  # a version that the core group does not have
+            return None
+        headers = request.headers
+        form = negotiate(headers.get("accept", ""), request.query, headers.get("user-agent", ""))
+        body = self._cached(path, make)
+        if form.yaml or form.pretty:
+            body = encode(orjson.loads(body), form)
+        return Response(200, {"content-type": form.media_type}, body)
 
     def _cached(self, key: str, make: Callable[[], Object]) -> bytes:
         if self._generation != self._catalogue.generation:
@@ -88,6 +102,12 @@ class Discovery:
                 return lambda: self._resource_list(group, version)
         return None
 
+    def _groups(self) -> list[str]:
+        """Built-in groups by the priority of their APIServices, then custom ones by name."""
+        order = self._catalogue.version_order
+        built_in = {resource.group for resource in self._catalogue.resources.values() if not resource.custom}
+        return [group for group in order if group in built_in] + sorted(set(order) - built_in)
+
     def _paths(self) -> list[str]:
         paths = ["/api", "/apis", "/healthz", "/livez", "/readyz", "/openapi/v2", "/openapi/v3", "/version"]
         for group, versions in self._catalogue.version_order.items():
@@ -105,7 +125,7 @@ class Discovery:
         }
 
     def _group_list(self) -> Object:
-        groups = [self._group(group) for group in self._catalogue.version_order if group]
+        groups = [self._group(group) for group in self._groups() if group]
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
     def _group(self, group: str) -> Object:
@@ -129,11 +149,12 @@ class Discovery:
 
     def _aggregated(self, request: Request, path: str, version: str) -> Response:
         body = self._cached(f"{path};{version}", lambda: self._group_discovery(path, version))
-        etag = '"' + hashlib.sha256(body).hexdigest().upper() + '"'
+        etag = '"' + hashlib.sha512(body).hexdigest().upper() + '"'
         headers = {
             "content-type": _AGGREGATED.format(version=version),
             "etag": etag,
             "vary": "Accept",
+            "cache-control": "public",
         }
         if request.headers.get("if-none-match") == etag:
             return Response(304, headers)
@@ -141,15 +162,13 @@ class Discovery:
 
     def _group_discovery(self, path: str, api_version: str) -> Object:
         items = []
-        for group, versions in self._catalogue.version_order.items():
+        for group in self._groups():
+            versions = self._catalogue.version_order[group]
             if (group == "") != (path == "api"):
                 continue
-            metadata: Object = (
-                {"name": group, "creationTimestamp": None} if group else {"creationTimestamp": None}
-            )
             items.append(
                 {
-                    "metadata": metadata,
+                    "metadata": {"name": group} if group else {},
                     "versions": [
                         {
                             "version": version,
@@ -211,8 +230,6 @@ def _row(resource: Resource) -> Object:
         row["categories"] = list(resource.categories)
     if resource.stored:
         # StorageVersionHash: base64 of the first 8 bytes of a hash of group, version and kind.
-        from base64 import b64encode
-
         text = f"{resource.group}/{resource.version}/{resource.kind}"
         row["storageVersionHash"] = b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
     return row
