@@ -19,6 +19,7 @@ from slipway.cluster.client.resources import (
     DEPLOYMENTS,
     EVENTS,
     JOBS,
+    LEASES,
     NODES,
     PODS,
     REPLICA_SETS,
@@ -49,17 +50,33 @@ class Kubelet:
         self.stop_delay = 1.0
         self.ready: Callable[[Object], bool] = lambda pod: True
         self.outcome: Callable[[Object], tuple[str, int] | None] = lambda pod: None
+        self.alive: set[str] = set()  # nodes that renew their lease
         self._lives: dict[str, asyncio.Task[None]] = {}
         self._addresses: dict[str, int] = {}
 
     async def run(self) -> None:
         informer = Informer(self.client, PODS)
         informer.add_handler(lambda old, new: self._meet(new) if new else None)
+        heart = asyncio.create_task(self._beat())
         try:
             await informer.run()
         finally:
+            heart.cancel()
             for life in self._lives.values():
                 life.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            for name in sorted(self.alive):
+                lease = {"metadata": {"name": name, "namespace": "kube-node-lease"}}
+                lease["spec"] = {"holderIdentity": name, "renewTime": self.client.clock.micro_timestamp()}
+                try:
+                    await self.client.patch(LEASES, name, "kube-node-lease", lease)
+                except StatusError as error:
+                    if error.code != 404:
+                        raise
+                    await self.client.create(LEASES, lease)
+            await asyncio.sleep(30)
 
     def _meet(self, pod: Object) -> None:
         key = uid_of(pod) + ("/end" if is_deleting(pod) else "")
@@ -139,6 +156,7 @@ class World:
         self.scheduler = Scheduler(client, self.controllers.informers, Random(2))
 
     async def add_node(self, name: str, labels: dict[str, str] | None = None, **spec: Any) -> None:
+        self.kubelet.alive.add(name)
         room = {"cpu": "4", "memory": "8Gi", "pods": "110"}
         meta = {"name": name, "labels": {"kubernetes.io/hostname": name, **(labels or {})}}
         ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": self.clock.timestamp()}

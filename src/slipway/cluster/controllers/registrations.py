@@ -5,15 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from slipway.cluster.controllers.certificate_requests import (
+    CertificateCleaner,
+    SignCertificate,
+    certificate_signer,
+)
 from slipway.cluster.controllers.cronjob import CronJobController, FinishedJobController
 from slipway.cluster.controllers.daemonset import DaemonSetController
 from slipway.cluster.controllers.deployment import DeploymentController
+from slipway.cluster.controllers.disruption import DisruptionController
 from slipway.cluster.controllers.endpoints import EndpointsController
 from slipway.cluster.controllers.endpointslices import EndpointSliceController
+from slipway.cluster.controllers.eviction import PodGarbageCollector, TaintEvictionController
 from slipway.cluster.controllers.garbage_collector import GarbageCollector
 from slipway.cluster.controllers.job import JobController
 from slipway.cluster.controllers.namespace import NamespaceController
+from slipway.cluster.controllers.node_lifecycle import NodeLifecycleController
 from slipway.cluster.controllers.replicaset import ReplicaSetController, ReplicationControllerController
+from slipway.cluster.controllers.role_aggregation import RoleAggregationController
 from slipway.cluster.controllers.runner import Registration
 from slipway.cluster.controllers.service_accounts import (
     MintToken,
@@ -34,6 +43,7 @@ class Settings:
 
     ca_bundle: str = ""
     mint_token: MintToken | None = None
+    sign_certificate: SignCertificate | None = None
     volumes_root: Path | None = None  # where claims get their folders; None: no provisioner
 
 
@@ -42,6 +52,27 @@ def registrations(settings: Settings) -> list[Registration]:
     found = [
         Registration("cronjob-controller", "cronjob-controller", CronJobController),
         Registration("ttl-after-finished-controller", "ttl-after-finished-controller", FinishedJobController),
+        Registration(
+            "node-lifecycle-controller", "node-controller", NodeLifecycleController, "node-controller"
+        ),
+        Registration(
+            "taint-eviction-controller",
+            "node-controller",
+            TaintEvictionController,
+            "taint-eviction-controller",
+        ),
+        Registration("pod-garbage-collector-controller", "pod-garbage-collector", PodGarbageCollector),
+        Registration(
+            "disruption-controller", "disruption-controller", DisruptionController, "controllermanager"
+        ),
+        Registration(
+            "certificatesigningrequest-cleaner-controller", "certificate-controller", CertificateCleaner
+        ),
+        Registration(
+            "clusterrole-aggregation-controller",
+            "clusterrole-aggregation-controller",
+            RoleAggregationController,
+        ),
         Registration("daemonset-controller", "daemon-set-controller", DaemonSetController),
         Registration("deployment-controller", "deployment-controller", DeploymentController),
         Registration("endpoints-controller", "endpoint-controller", EndpointsController),
@@ -67,6 +98,14 @@ def registrations(settings: Settings) -> list[Registration]:
             "persistentvolume-controller",
         )
     )
+    if settings.sign_certificate:
+        found.append(
+            Registration(
+                "certificatesigningrequest-signing-controller",
+                "certificate-controller",
+                certificate_signer(settings.sign_certificate),
+            )
+        )
     if settings.ca_bundle:
         found.append(
             Registration(

@@ -113,7 +113,7 @@ class EmbeddedCluster:
                 self._connect,
                 self.clock,
                 self._plane.signer,
-                self.ca,
+                self._authority,
                 self.data_folder() / "claims",
             )
             await self._begin(runner)

@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
+from slipway.cluster.access.certificates import CertificateAuthority
 from slipway.cluster.access.service_accounts import TokenSigner
 from slipway.cluster.client.client import Client
 from slipway.cluster.client.informer import InformerFactory
@@ -20,6 +21,7 @@ from slipway.cluster.scheduler.scheduler import Scheduler
 
 Connect = Callable[[Identity, str], Client]
 
+_CERTIFICATE_LIFETIME = 365 * 24 * 3600  # seconds, when a request names none
 _SCHEDULER = Identity("system:kube-scheduler", ("system:authenticated",))
 
 
@@ -33,7 +35,7 @@ def controllers(
     connect: Connect,
     clock: Clock,
     signer: TokenSigner,
-    ca: bytes | None,
+    authority: CertificateAuthority | None,
     volumes: Path,
 ) -> ControllerRunner:
     """`volumes` is where the provisioner makes folders for claims, when there are any."""
@@ -42,7 +44,16 @@ def controllers(
         metadata = {"namespace": namespace, "name": account, "uid": account_uid}
         return signer.issue_legacy({"metadata": metadata}, secret)
 
-    settings = Settings(ca_bundle=(ca or b"").decode(), mint_token=mint, volumes_root=volumes)
+    def sign(request: bytes, usages: list[str], seconds: int | None) -> bytes:
+        assert authority is not None
+        return authority.sign_request(request, seconds=seconds or _CERTIFICATE_LIFETIME, usages=usages)
+
+    settings = Settings(
+        ca_bundle=authority.certificate.decode() if authority else "",
+        mint_token=mint,
+        sign_certificate=sign if authority else None,
+        volumes_root=volumes,
+    )
     return ControllerRunner(
         connect,
         registrations(settings),
