@@ -30,6 +30,7 @@ from slipway.cluster.nodes.container_environment import Lookup
 from slipway.cluster.nodes.images import Images
 from slipway.cluster.nodes.kubelet_service import KubeletService
 from slipway.cluster.nodes.namespaces.runtime import NamespacesRuntime
+from slipway.cluster.nodes.network import ClusterNetwork
 from slipway.cluster.nodes.node_object import NodeFacts, host_capacity
 from slipway.cluster.nodes.pod_status import Reporter
 from slipway.cluster.nodes.processes import ProcessRuntime
@@ -85,10 +86,13 @@ class ClusterNodes:
         self._kubelets: dict[str, KubeletService] = {}
         self._clients: list[Client] = []
         self._informers: InformerFactory | None = None
+        self.network: ClusterNetwork | None = None
 
     async def start(self) -> None:
         """Start the runtime, register every node, then take up pods."""
         await self.runtime.start()
+        if not self.simulated:
+            await self._start_network()
         shared = self._client(
             Identity(f"system:node:{self.settings.cluster}", ("system:nodes", "system:authenticated"))
         )
@@ -104,12 +108,23 @@ class ClusterNodes:
             self._kubelets[name] = KubeletService(agent)
             await agent.start()
 
+    async def _start_network(self) -> None:
+        runtime = self.runtime if isinstance(self.runtime, NamespacesRuntime) else None
+        settings = self.settings
+        random = Random(settings.seed)
+        self.network = ClusterNetwork(
+            self._connect, runtime, settings.pod_range, settings.service_range, random
+        )
+        await self.network.start()
+
     async def stop(self) -> None:
         for agent in self.agents.values():
             await agent.stop()
         self.agents.clear()
         if self._informers is not None:
             await self._informers.stop()
+        if self.network is not None:
+            await self.network.stop()
         await self.runtime.stop()
         for client in self._clients:
             await client.close()
@@ -140,7 +155,7 @@ class ClusterNodes:
             find=self._finder,
             services=self._services,
             allocatable=capacity,
-            dns=self.dns(),
+            dns=ClusterDns(self.network.dns_address if self.network else ""),
             files=not self.simulated,
         )
         return NodeAgent(
@@ -149,9 +164,6 @@ class ClusterNodes:
                 name, address, runtime.pod_range(name), runtime.name, capacity, f"v{self.settings.version}.0"
             ),
         )
-
-    def dns(self) -> ClusterDns:
-        return ClusterDns()
 
     def _services(self) -> list[Object]:
         assert self._informers is not None

@@ -1,0 +1,106 @@
+"""Services and DNS of a cluster whose pods really run: started with its nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Callable
+from random import Random
+
+from slipway.cluster.client.client import Client
+from slipway.cluster.client.informer import InformerFactory
+from slipway.cluster.client.resources import SERVICES
+from slipway.cluster.exchange import Identity
+from slipway.cluster.nodes.dns import DnsServer, Zone
+from slipway.cluster.nodes.namespaces.runtime import NamespacesRuntime
+from slipway.cluster.nodes.services import ServiceProxy
+from slipway.cluster.status import StatusError
+
+_PROXY = Identity("system:kube-proxy", ("system:authenticated",))
+_ADMIN = Identity("kubernetes-admin", ("system:masters", "system:authenticated"))
+_DNS = ("kube-system", "kube-dns")
+_AGENT = "kube-proxy/v1.37.0 (linux/amd64) kubernetes/slipway"
+
+
+class ClusterNetwork:
+    """`runtime` None means that pods have no network of their own: NodePorts are all there is then."""
+
+    def __init__(
+        self,
+        connect: Callable[[Identity, str], Client],
+        runtime: NamespacesRuntime | None,
+        pod_range: str,
+        service_range: str,
+        random: Random,
+    ) -> None:
+        self._runtime = runtime
+        self._pods = ipaddress.ip_network(pod_range)
+        self._services = ipaddress.ip_network(service_range)
+        self._admin = connect(_ADMIN, _AGENT)
+        self._client = connect(_PROXY, _AGENT)
+        self._informers = InformerFactory(self._client)
+        bind = self._bind if runtime is not None else None
+        self._proxy = ServiceProxy(self._informers, bind, self._reach, random, frozenset({_DNS}))
+        self._server: DnsServer | None = None
+        self.dns_address = ""
+
+    async def start(self) -> None:
+        if self._runtime is not None:
+            self.dns_address = await self._reserve()
+            self._server = DnsServer(Zone(self._informers), self._bind, self.dns_address)
+        self._informers.start()
+        await self._proxy.start()
+        if self._server is not None:
+            await self._server.start()
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            await self._server.stop()
+        await self._proxy.stop()
+        await self._informers.stop()
+        await self._admin.close()
+        await self._client.close()
+
+    async def _reserve(self) -> str:
+        """The address of the Service kube-dns, which is made where it is missing."""
+        namespace, name = _DNS
+        ports = [
+            {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53},
+            {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53},
+        ]
+        wanted = str(self._services[10])
+        labels = {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"}
+        try:
+            service = await self._admin.create(
+                SERVICES,
+                {
+                    "metadata": {"name": name, "namespace": namespace, "labels": labels},
+                    "spec": {"clusterIP": wanted, "ports": ports},
+                },
+            )
+        except StatusError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            service = await self._admin.get(SERVICES, name, namespace)
+        return str(service["spec"]["clusterIP"])
+
+    async def _bind(self, address: str, port: int, udp: bool) -> socket.socket:
+        assert self._runtime is not None
+        return await self._runtime.cluster_socket(address, port, udp=udp)
+
+    async def _reach(self, address: str, port: int) -> socket.socket:
+        """Connect as the host does, or from within the pods' network where the host has no way into it."""
+        inside = self._runtime is not None and self._runtime.rootless
+        if inside and ipaddress.ip_address(address) in self._pods:
+            assert self._runtime is not None
+            made = await self._runtime.cluster_socket()
+        else:
+            made = socket.socket()
+            made.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(made, (address, port))
+        except BaseException:
+            made.close()
+            raise
+        return made

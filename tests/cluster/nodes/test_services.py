@@ -1,0 +1,160 @@
+"""Service addresses, node ports and names, from pods and from the host."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import urllib.request
+from typing import Any
+
+import pytest
+
+from slipway.cluster.client.resources import SERVICES
+from slipway.cluster.nodes import dns_messages as dns
+from slipway.cluster.nodes.services import Door, doors, endpoints
+
+Pods = Any
+_ECHO = (
+    "import http.server, socket\n"
+    "class H(http.server.BaseHTTPRequestHandler):\n"
+    "    def do_GET(self):\n"
+    "        self.send_response(200); self.end_headers(); self.wfile.write(socket.gethostname().encode())\n"
+    "http.server.HTTPServer(('', 8080), H).serve_forever()\n"
+)
+
+
+def server() -> dict[str, Any]:
+    probe = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
+    return {"image": "python", "command": ["python3", "-c", _ECHO], "readinessProbe": probe}
+
+
+async def fetch(url: str) -> str:
+    def get() -> str:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return str(answer.read().decode())
+
+    return await asyncio.to_thread(get)
+
+
+async def until_answered(url: str) -> str:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await fetch(url)
+            except OSError:
+                await asyncio.sleep(0.05)
+
+
+async def test_a_service_answers_at_its_address_its_name_and_its_node_port(namespace_pods: Pods) -> None:
+    pods = namespace_pods
+    await pods.create("one", server(), labels={"app": "echo"})
+    await pods.create("two", server(), labels={"app": "echo"})
+    await pods.ready("one")
+    await pods.ready("two")
+    spec = {
+        "selector": {"app": "echo"},
+        "type": "NodePort",
+        "ports": [{"name": "http", "port": 80, "targetPort": 8080}],
+    }
+    service = await pods.client.create(
+        SERVICES, {"metadata": {"name": "echo", "namespace": "default"}, "spec": spec}
+    )
+    address, node_port = service["spec"]["clusterIP"], service["spec"]["ports"][0]["nodePort"]
+    await until_answered(f"http://{address}/")
+    assert {await fetch(f"http://{address}/") for _ in range(20)} == {"one", "two"}
+    assert await until_answered(f"http://127.0.0.1:{node_port}/") in ("one", "two")
+    script = (
+        "import json, socket, urllib.request\n"
+        "print(json.dumps([\n"
+        "    urllib.request.urlopen('http://echo/').read().decode(),\n"
+        "    socket.gethostbyname('echo.default'),\n"
+        "    socket.gethostbyname('kubernetes.default.svc.cluster.local'),\n"
+        "]))\n"
+    )
+    said = json.loads(await pods.output("client", {"image": "python", "command": ["python3", "-c", script]}))
+    assert said[0] in ("one", "two")
+    assert said[1] == address
+    assert said[2].endswith(".128.1")
+
+
+async def test_a_pod_talks_to_the_api_server_with_its_token(namespace_pods: Pods) -> None:
+    script = (
+        "import json, os, ssl, urllib.request\n"
+        "where = '/var/run/secrets/kubernetes.io/serviceaccount/'\n"
+        "context = ssl.create_default_context(cafile=where + 'ca.crt')\n"
+        "headers = {'Authorization': 'Bearer ' + open(where + 'token').read()}\n"
+        "host = os.environ['KUBERNETES_SERVICE_HOST'] + ':' + os.environ['KUBERNETES_SERVICE_PORT']\n"
+        "for base in (host, 'kubernetes.default'):\n"
+        "    request = urllib.request.Request(f'https://{base}/version', headers=headers)\n"
+        "    print(json.load(urllib.request.urlopen(request, context=context))['major'])\n"
+    )
+    assert (
+        await namespace_pods.output("api", {"image": "python", "command": ["python3", "-c", script]})
+        == "1\n1\n"
+    )
+
+
+async def test_a_service_without_endpoints_refuses_at_once(namespace_pods: Pods) -> None:
+    spec = {"selector": {"app": "nobody"}, "ports": [{"port": 80}]}
+    service = await namespace_pods.client.create(
+        SERVICES, {"metadata": {"name": "empty", "namespace": "default"}, "spec": spec}
+    )
+    await asyncio.sleep(0.2)
+    with pytest.raises(OSError):
+        await fetch(f"http://{service['spec']['clusterIP']}/")
+
+
+def test_doors_are_cluster_addresses_and_node_ports() -> None:
+    service = {
+        "metadata": {"namespace": "a", "name": "b"},
+        "spec": {
+            "clusterIP": "10.0.0.9",
+            "ports": [{"name": "p", "port": 80, "nodePort": 30080, "protocol": "TCP"}],
+        },
+    }
+    found = doors(service)
+    assert set(found) == {Door("10.0.0.9", 80, "TCP"), Door("127.0.0.1", 30080, "TCP")}
+    assert (
+        doors({"metadata": service["metadata"], "spec": {"clusterIP": "None", "ports": [{"port": 1}]}}) == {}
+    )
+
+
+def test_terminating_endpoints_serve_only_when_there_are_no_others() -> None:
+    lingering = {
+        "addresses": ["10.1.0.2"],
+        "conditions": {"ready": False, "serving": True, "terminating": True},
+    }
+    ready = {"addresses": ["10.1.0.1"], "conditions": {"ready": True}}
+    piece = {"addressType": "IPv4", "ports": [{"name": "", "port": 8080}], "endpoints": [lingering]}
+    assert endpoints([piece], "") == [("10.1.0.2", 8080)]
+    piece["endpoints"] = [lingering, ready]
+    assert endpoints([piece], "") == [("10.1.0.1", 8080)]
+    assert endpoints([piece], "other") == []
+
+
+def question(name: str, kind: int = dns.A) -> bytes:
+    head = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00"
+    return head + dns.encode_name(name) + bytes([0, kind, 0, 1])
+
+
+def test_a_question_is_read_and_answered() -> None:
+    asked = dns.parse_question(question("Web.Default.svc.cluster.local"))
+    assert asked.name == "web.default.svc.cluster.local"
+    packet = dns.answer(asked, dns.NO_ERROR, [dns.address(asked.name, "10.0.0.1")])
+    assert packet[:2] == b"\x12\x34"
+    assert packet.endswith(socket.inet_aton("10.0.0.1"))
+
+
+@pytest.mark.parametrize("packet", [b"", b"\0" * 11, question("a")[:-3], b"\0\0\x80\0" + question("a")[4:]])
+def test_what_is_no_question_is_refused(packet: bytes) -> None:
+    with pytest.raises(dns.MessageError):
+        dns.parse_question(packet)
+
+
+def test_an_answer_too_long_for_a_datagram_says_so() -> None:
+    asked = dns.parse_question(question("many.example"))
+    rows = [dns.address(asked.name, f"10.0.0.{n}") for n in range(200)]
+    packet = dns.answer(asked, dns.NO_ERROR, rows, most=dns.LONGEST_DATAGRAM)
+    assert len(packet) < dns.LONGEST_DATAGRAM
+    assert packet[2] & 0x02, "the truncation flag"
