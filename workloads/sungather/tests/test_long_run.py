@@ -1,0 +1,305 @@
+"""Hours in seconds: the loop on a virtual clock (acceptance points 36, 39, 40, 47, 48)."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import selectors
+import tracemalloc
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from sungather.collection.collector import Collector
+from sungather.collection.session import Session
+from sungather.configuration.settings import InverterSettings
+from sungather.exports.delivery import Exporter
+from sungather.exports.destination import Delivery, Item, Later
+from sungather.exports.outbox import Outbox
+from sungather.ledger import Ledger
+from sungather.readings.assembly import Assembly
+from sungather.registers.catalogue import built_in
+from sungather.transports.transport import NoReply, Unreachable
+
+INTERVAL = 30.0
+
+
+class VirtualSelector(selectors.DefaultSelector):
+    """Lets the loop's time jump to the next timer instead of waiting for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passed = 0.0
+
+    def select(self, timeout=None):
+        ready = super().select(0)
+        if not ready and timeout:
+            self.passed += timeout
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._virtual = VirtualSelector()
+        super().__init__(self._virtual)
+
+    def time(self) -> float:
+        return self._virtual.passed
+
+
+def virtually(coroutine):
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(coroutine)
+
+
+class Plant:
+    """An inverter in memory: a transport whose words follow the hour, with times at which it does not answer."""
+
+    max_words = 125
+    name = "plant"
+
+    def __init__(self, words) -> None:
+        self.words = words
+        self.asleep = lambda: False
+        self.seconds_per_read = 0.0
+        self.opened = self.open_now = self.most_open = 0
+
+    async def open(self) -> None:
+        if self.asleep():
+            await asyncio.sleep(1)
+            raise Unreachable("no route to host")
+        self.opened += 1
+        self.open_now += 1
+        self.most_open = max(self.most_open, self.open_now)
+
+    async def close(self) -> None:
+        self.open_now = 0
+
+    async def read(self, kind, address: int, count: int) -> Sequence[int]:
+        await asyncio.sleep(self.seconds_per_read)
+        if self.asleep():
+            raise NoReply("silent")
+        table = self.words.input if kind == "input" else self.words.holding
+        return [table.get(address + i, 0xFFFF) for i in range(count)]
+
+    async def write(self, address: int, words: Sequence[int]) -> None:
+        raise AssertionError("nobody writes")
+
+
+class Receiver:
+    """A destination that notes the keys it gets, and is down when told so."""
+
+    batch = 50
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.down = lambda: False
+        self.crash = False
+
+    def prepare(self, snapshot) -> str:
+        if self.crash:
+            raise RuntimeError("a bug in this export")
+        return json.dumps({"power": snapshot.value("export_power_hybrid")})
+
+    async def deliver(self, items: Sequence[Item]) -> Delivery:
+        await asyncio.sleep(0.01)
+        if self.crash:
+            raise RuntimeError("a bug in this export")
+        if self.down():
+            raise Later("down")
+        self.keys += [i.key for i in items]
+        return Delivery(sent=list(items))
+
+    async def idle(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None
+
+
+class World:
+    """A collector with an in-memory plant and two receivers, on a virtual clock and real files."""
+
+    def __init__(self, folder: Path, words, clock) -> None:
+        self.plant = Plant(words)
+        self.clock = clock
+        settings = InverterSettings("plant", 502, scan_interval=INTERVAL, timeout=10)
+        self.session = Session(settings, built_in(), lambda _: self.plant, self.clock)
+        self.receivers = [Receiver(), Receiver()]
+        self.exporters = [
+            Exporter(f"r{i}", r, Outbox(folder, f"r{i}", max_items=100_000, max_bytes=10**8), self.clock)
+            for i, r in enumerate(self.receivers)
+        ]
+        self.ledger = Ledger(folder)
+        self.taken: list[str] = []
+        self.collector = Collector(
+            self.session,
+            Assembly(self.clock, level=1, use_local_time=True),
+            self.exporters,
+            self.ledger,
+            self.clock,
+            interval=INTERVAL,
+            history_days=40,
+        )
+
+    async def run(self, hours: float) -> None:
+        tasks = [asyncio.create_task(e.run()) for e in self.exporters] + [
+            asyncio.create_task(self.collector.run())
+        ]
+        await asyncio.sleep(hours * 3600)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        for exporter in self.exporters:
+            await exporter.close()
+        self.ledger.close()
+
+
+@pytest.fixture
+def world(tmp_path, scripted, as_hybrid, loop_clock):
+    def make() -> World:
+        return World(tmp_path, as_hybrid(scripted()), loop_clock())
+
+    return make
+
+
+def test_72_hours_lose_no_interval_and_stay_flat(world):
+    async def scenario():
+        made = world()
+        made.receivers[0].down = lambda: 10 < made.clock.monotonic() / 3600 % 24 < 13
+        await made.run(4)
+        gc.collect()
+        tracemalloc.start()
+        before, files = tracemalloc.get_traced_memory()[0], len(os.listdir("/proc/self/fd"))
+        await made.run(68)
+        gc.collect()
+        grown, files_after = tracemalloc.get_traced_memory()[0] - before, len(os.listdir("/proc/self/fd"))
+        tracemalloc.stop()
+        for exporter in made.exporters:
+            assert await drained(exporter)
+        await made.close()
+        return made, grown, files, files_after
+
+    made, grown, files, files_after = virtually(scenario())
+    expected = 72 * 3600 / INTERVAL
+    for receiver in made.receivers:
+        assert len(receiver.keys) == len(set(receiver.keys))
+        assert expected - 2 <= len(receiver.keys) <= expected + 4
+        assert receiver.keys == sorted(receiver.keys), "in order"
+    assert made.collector.skipped_ticks == 0
+    assert made.plant.most_open == 1
+    assert grown < 3_000_000, f"grew by {grown} bytes in 68 hours"
+    assert files_after <= files
+
+
+async def drained(exporter) -> bool:
+    task = asyncio.create_task(exporter.run())
+    exporter.retry_now()
+    done = await exporter.drain(300)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return done
+
+
+def test_a_night_offline_gives_one_line_for_each_change_and_few_tries(world, caplog):
+    caplog.set_level(logging.INFO)
+
+    async def scenario():
+        made = world()
+        made.plant.asleep = lambda: made.clock.monotonic() > 3600
+        await made.run(1)
+        opened, cycles = made.plant.opened, made.collector.cycles
+        await made.run(11)
+        night = made.collector.cycles - cycles
+        made.plant.asleep = lambda: False
+        made.collector.collect_soon()
+        await made.run(0.2)
+        await made.close()
+        return made, opened, night
+
+    made, opened, night = virtually(scenario())
+    said = [
+        r.message for r in caplog.records if "cannot be read" in r.message or "answers again" in r.message
+    ]
+    assert len(said) == 2
+    assert night < 11 * 3600 / 240, "tries become rare"
+    assert str(made.collector.state) == "online"
+    assert made.plant.opened > opened
+
+
+def test_a_scan_slower_than_the_interval_skips_ticks_and_counts_them(world):
+    async def scenario():
+        made = world()
+        made.plant.seconds_per_read = 8.0  # about 45 s a scan
+        await made.run(1)
+        await made.close()
+        return made
+
+    made = virtually(scenario())
+    assert made.plant.most_open == 1
+    assert made.collector.skipped_ticks > 30
+    starts = [c.started.timestamp() for c in made.collector.recent]
+    assert all(
+        (b - a) % INTERVAL < 0.01 or INTERVAL - (b - a) % INTERVAL < 0.01 for a, b in zip(starts, starts[1:])
+    ), "every scan starts on a tick: no drift"
+
+
+def test_an_export_that_raises_anything_touches_neither_the_others_nor_the_loop(world):
+    async def scenario():
+        made = world()
+        made.receivers[0].crash = True
+        await made.run(0.5)
+        made.receivers[0].crash = False
+        await made.run(0.1)
+        await made.close()
+        return made
+
+    made = virtually(scenario())
+    assert len(made.receivers[1].keys) >= 0.6 * 3600 / INTERVAL - 2
+    assert made.receivers[0].keys, "and works again when the fault is gone"
+
+
+def test_a_full_queue_drops_the_oldest_and_counts(tmp_path):
+    outbox = Outbox(tmp_path, "x", max_items=10, max_bytes=10**6)
+    for i in range(25):
+        outbox.add(f"k{i}", float(i), "payload")
+    assert [i.key for i in outbox.peek(100)] == [f"k{i}" for i in range(15, 25)]
+    assert (outbox.waiting, outbox.counts["dropped"]) == (10, 15)
+    outbox.close()
+    again = Outbox(tmp_path, "x", max_items=10, max_bytes=10**6)
+    assert (again.waiting, again.counts["dropped"]) == (10, 15)
+    again.close()
+
+
+def test_a_queue_is_bounded_in_bytes_too(tmp_path):
+    outbox = Outbox(tmp_path, "x", max_items=1000, max_bytes=1000)
+    for i in range(50):
+        outbox.add(f"k{i}", float(i), "p" * 100)
+    assert outbox.waiting == 10
+    outbox.close()
+
+
+def test_a_key_is_queued_once_even_after_it_was_sent(tmp_path):
+    outbox = Outbox(tmp_path, "x", max_items=100, max_bytes=10**6)
+    assert outbox.add("a", 1.0, "p")
+    assert not outbox.add("a", 1.0, "p")
+    outbox.done(outbox.peek(10))
+    assert not outbox.add("a", 1.0, "p")
+    assert outbox.waiting == 0
+    assert outbox.replay(0.0) == 1
+    assert outbox.waiting == 1
+    outbox.close()
+
+
+def test_a_damaged_queue_file_is_set_aside_and_collecting_goes_on(tmp_path):
+    (tmp_path / "outbox-x.sqlite").write_bytes(b"this is no database" * 100)
+    outbox = Outbox(tmp_path, "x", max_items=100, max_bytes=10**6)
+    assert outbox.add("a", 1.0, "p")
+    outbox.close()
+    assert list(tmp_path.glob("outbox-x.damaged-*"))
