@@ -8,8 +8,8 @@ import json
 import logging
 import os
 import selectors
-import tracemalloc
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -169,18 +169,20 @@ def world(tmp_path, scripted, as_hybrid, loop_clock):
     return make
 
 
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def test_72_hours_lose_no_interval_and_stay_flat(world):
     async def scenario():
         made = world()
         made.receivers[0].down = lambda: 10 < made.clock.monotonic() / 3600 % 24 < 13
         await made.run(4)
-        gc.collect()
-        tracemalloc.start()
-        before, files = tracemalloc.get_traced_memory()[0], len(os.listdir("/proc/self/fd"))
+        before, files = resident(), len(os.listdir("/proc/self/fd"))
         await made.run(68)
-        gc.collect()
-        grown, files_after = tracemalloc.get_traced_memory()[0] - before, len(os.listdir("/proc/self/fd"))
-        tracemalloc.stop()
+        grown, files_after = resident() - before, len(os.listdir("/proc/self/fd"))
         for exporter in made.exporters:
             assert await drained(exporter)
         await made.close()
@@ -194,7 +196,7 @@ def test_72_hours_lose_no_interval_and_stay_flat(world):
         assert receiver.keys == sorted(receiver.keys), "in order"
     assert made.collector.skipped_ticks == 0
     assert made.plant.most_open == 1
-    assert grown < 3_000_000, f"grew by {grown} bytes in 68 hours"
+    assert grown < 8_000_000, f"grew by {grown} bytes in 68 hours"
     assert files_after <= files
 
 
@@ -246,7 +248,7 @@ def test_a_scan_slower_than_the_interval_skips_ticks_and_counts_them(world):
     assert made.collector.skipped_ticks > 30
     starts = [c.started.timestamp() for c in made.collector.recent]
     assert all(
-        (b - a) % INTERVAL < 0.01 or INTERVAL - (b - a) % INTERVAL < 0.01 for a, b in zip(starts, starts[1:])
+        (b - a) % INTERVAL < 0.01 or INTERVAL - (b - a) % INTERVAL < 0.01 for a, b in pairwise(starts)
     ), "every scan starts on a tick: no drift"
 
 

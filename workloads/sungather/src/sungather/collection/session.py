@@ -78,6 +78,7 @@ class Session:
         )
         self._plan: AdaptivePlan | None = None
         self._plan_device: Device | None = None
+        self._shown: set[int] = set()
         self._penalties: dict[tuple[Kind, int], tuple[int, float]] = {}
 
     @property
@@ -119,7 +120,7 @@ class Session:
         plan = self._plan_for(scan.identity.device)
         await self._read_all(plan, words, scan)
         scan.taken = self._clock.now()
-        shown = {id(r) for r in self.selected()}
+        shown = self._shown
         for register in [*self._identity_plan.registers, *plan.registers]:
             found = [words.get((register.kind, register.address + i)) for i in range(register.words)]
             if None not in found:
@@ -132,7 +133,7 @@ class Session:
         if self._plan is None or self._plan_device != device:
             self._plan_device = device
             chosen = self.selected()
-            have = {id(r) for r in chosen}
+            have = self._shown = {id(r) for r in chosen}
             extra = [
                 r
                 for r in self._catalogue.registers
@@ -150,7 +151,8 @@ class Session:
         for register in self._identity_plan.registers:
             found = [words.get((register.kind, register.address + i)) for i in range(register.words)]
             if None not in found:
-                raw = replace(register, states={}) if register.name == "device_type_code" else register
+                numbered = register.name == "device_type_code" and register.states
+                raw = replace(register, states={}) if numbered else register
                 values[register.name] = decode(raw, [w for w in found if w is not None])
         before = self.identity
         code = values.get("device_type_code")

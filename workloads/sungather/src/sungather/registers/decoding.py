@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import cache
 
 from sungather.registers.register import DataType, Register
 
@@ -56,8 +57,15 @@ def scaled(raw: int, scale: float | None) -> int | float:
     """raw x scale, with exactly the decimals that the scale has."""
     if scale is None or scale == 1:
         return raw
-    product = Decimal(raw) * Decimal(str(scale))
-    return int(product) if product == product.to_integral_value() and scale >= 1 else float(product)
+    if scale >= 1:
+        return int(raw * scale) if scale == int(scale) else raw * scale
+    return round(raw * scale, _decimals(scale))
+
+
+@cache
+def _decimals(scale: float) -> int:
+    exponent = Decimal(str(scale)).as_tuple().exponent
+    return -exponent if isinstance(exponent, int) else 0
 
 
 def encode(register: Register, value: Value | None) -> tuple[int, ...]:
