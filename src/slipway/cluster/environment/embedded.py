@@ -106,6 +106,7 @@ class EmbeddedCluster:
                 self._plane.api.handle, self.options.host, self.options.port, self._tls_context()
             )
             await ensure_kubernetes_service(self._plane.registry, self.options, self._listener.port)
+        await self._begin(parts.ApiServerPart(self.options, self._connect, self.clock))
         shared = None
         if self.options.controllers:
             runner = parts.controllers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -10,8 +11,11 @@ from typing import Protocol
 from slipway.cluster.access.certificates import CertificateAuthority
 from slipway.cluster.access.service_accounts import TokenSigner
 from slipway.cluster.client.client import Client
+from slipway.cluster.client.events import EventRecorder
 from slipway.cluster.client.informer import InformerFactory
 from slipway.cluster.clock import Clock
+from slipway.cluster.controllers.controller import Context, Pace
+from slipway.cluster.controllers.custom_resource_cleanup import CustomResourceCleanup
 from slipway.cluster.controllers.registrations import Settings, registrations
 from slipway.cluster.controllers.runner import ControllerRunner
 from slipway.cluster.environment.options import ClusterOptions
@@ -22,6 +26,7 @@ from slipway.cluster.scheduler.scheduler import Scheduler
 Connect = Callable[[Identity, str], Client]
 
 _CERTIFICATE_LIFETIME = 365 * 24 * 3600  # seconds, when a request names none
+_API_SERVER = Identity("system:apiserver", ("system:masters", "system:authenticated"))
 _SCHEDULER = Identity("system:kube-scheduler", ("system:authenticated",))
 
 
@@ -76,6 +81,32 @@ def nodes(options: ClusterOptions, connect: Connect, clock: Clock, folder: Path)
         version=options.version,
     )
     return ClusterNodes(settings, connect, clock)
+
+
+class ApiServerPart:
+    """What a kube-apiserver does on its own, with a client of its own: deleted CRDs take their objects along."""
+
+    def __init__(self, options: ClusterOptions, connect: Connect, clock: Clock) -> None:
+        agent = f"kube-apiserver/v{options.version}.0 (linux/amd64) kubernetes/slipway"
+        self._client = connect(_API_SERVER, agent)
+        self._informers = InformerFactory(self._client)
+        pace = Pace(asyncio.Event())
+        pace.running.set()
+        recorder = EventRecorder(self._client, "kube-apiserver")
+        context = Context(self._client, self._informers, recorder, clock, Random(options.seed), pace)
+        self._cleanup = CustomResourceCleanup(context)
+        self._work: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._work = asyncio.create_task(self._cleanup.run(), name="custom resource cleanup")
+        self._informers.start()
+
+    async def stop(self) -> None:
+        if self._work is not None:
+            self._work.cancel()
+            await asyncio.gather(self._work, return_exceptions=True)
+        await self._informers.stop()
+        await self._client.close()
 
 
 class SchedulerPart:

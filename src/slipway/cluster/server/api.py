@@ -27,7 +27,7 @@ from slipway.cluster.server.api_bodies import apply_body, object_body, patch_cha
 from slipway.cluster.server.api_options import check_write_options, merge_delete_options, parse_options
 from slipway.cluster.server.api_paths import Target, parse_path
 from slipway.cluster.server.presentation import Presentation
-from slipway.cluster.status import StatusError, method_not_allowed, resource_not_found
+from slipway.cluster.status import StatusError, forbidden, method_not_allowed, resource_not_found
 
 Object = dict[str, Any]
 JSON = {"content-type": "application/json"}
@@ -172,7 +172,7 @@ class ApiServer:
             if call.verb not in found.verbs:
                 raise method_not_allowed()
         elif call.verb not in resource.verbs:
-            raise method_not_allowed()
+            _check_terminating(request, call)
         if (
             resource.namespaced
             and not target.namespace
@@ -267,6 +267,18 @@ class ApiServer:
             "details": details,
         }
         return Response(200, dict(JSON), orjson.dumps(status))
+
+
+def _check_terminating(request: Request, call: Call) -> None:
+    """While a CRD is being deleted discovery offers its objects no writes, yet finalizers must be removable:
+    changes are taken, creating is forbidden. Every other verb that is not served is not allowed."""
+    resource = call.resource
+    if not resource.custom or call.verb not in {"create", "update", "patch"}:
+        raise method_not_allowed()
+    if call.verb == "create":
+        name = str((object_body(request).get("metadata") or {}).get("name") or "")
+        why = "create not allowed while custom resource definition is terminating"
+        raise forbidden(resource.plural, resource.group, name, why)
 
 
 def _flag(query: str, name: str) -> bool:
