@@ -50,7 +50,7 @@ def test_a_job_completes_and_counts_each_pod_once(play: Play) -> None:
         assert found["status"]["completionTime"]
         complete = condition_of(found, "Complete") or {}
         assert complete["reason"] == "CompletionsReached"
-        pods = await world.list(PODS)
+        pods = await world.list(PODS, "batch.kubernetes.io/job-name=work,job-name=work")
         assert len(pods) == 5
         assert not any(metadata(pod).get("finalizers") for pod in pods)
         messages = [event["message"] for event in await world.list(EVENTS)]

@@ -1,6 +1,7 @@
 """Strategies of the kinds that need one, a module a subject; all others use the default."""
 
 from slipway.cluster.registry.strategies.crds import CrdStrategy
+from slipway.cluster.registry.strategies.jobs import JobStrategy
 from slipway.cluster.registry.strategies.namespaces import NamespaceStrategy
 from slipway.cluster.registry.strategies.pods import PodStrategy
 from slipway.cluster.registry.strategies.services import ServiceStrategy
@@ -10,6 +11,7 @@ from slipway.cluster.schema.resource import Resource
 _DEFAULT = Strategy()
 _STRATEGIES: dict[str, Strategy] = {
     "customresourcedefinitions.apiextensions.k8s.io": CrdStrategy(),
+    "jobs.batch": JobStrategy(),
     "namespaces": NamespaceStrategy(),
     "pods": PodStrategy(),
     "services": ServiceStrategy(),
