@@ -82,6 +82,12 @@ class EmbeddedCluster:
         return f"{'https' if self.options.tls else 'http'}://{host}:{self.port}"
 
     @property
+    def listener(self) -> Listener:
+        if self._listener is None:
+            raise ClusterError("the cluster does not listen: start it with listen=True")
+        return self._listener
+
+    @property
     def admin_token(self) -> str:
         return self.plane.admin_token
 

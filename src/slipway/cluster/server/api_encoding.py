@@ -15,14 +15,18 @@ from slipway.cluster.store import Record
 Object = dict[str, Any]
 
 
-def item_bytes(definition: Definition, record: Record) -> bytes:
-    """The object without kind and apiVersion, as items of typed lists are."""
+# What is longer goes into a watch's stream as the bytes that all watchers share, in a chunk of its own.
+SHARED = 16 * 1024
+
+
+def item_tail(definition: Definition, record: Record) -> bytes:
+    """The object without kind and apiVersion, as items of typed lists are, but for its opening brace."""
     key = definition.resource.api_version
     found = record.encoded.get(key)
     if found is None:
         value = definition.from_storage(record.value)
         bare = {name: part for name, part in value.items() if name not in {"kind", "apiVersion"}}
-        found = record.encoded[key] = orjson.dumps(bare)
+        found = record.encoded[key] = orjson.dumps(bare)[1:]
     return found
 
 
@@ -33,7 +37,7 @@ def _type_meta(definition: Definition) -> bytes:
 
 def object_bytes(definition: Definition, record: Record) -> bytes:
     """The whole object."""
-    return _type_meta(definition) + b"," + item_bytes(definition, record)[1:]
+    return _type_meta(definition) + b"," + item_tail(definition, record)
 
 
 def list_metadata(listing: Listing) -> Object:
@@ -47,12 +51,14 @@ def list_metadata(listing: Listing) -> Object:
 
 def list_bytes(definition: Definition, listing: Listing) -> bytes:
     resource = definition.resource
-    encode = object_bytes if resource.custom else item_bytes
-    return b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[%s]}' % (
+    tails = [item_tail(definition, record) for record in listing.records]
+    start = _type_meta(definition) + b"," if resource.custom else b"{"
+    return b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[%s%s]}' % (
         (definition.custom.get("list_kind") or resource.list_kind).encode(),
         resource.api_version.encode(),
         orjson.dumps(list_metadata(listing)),
-        b",".join([encode(definition, record) for record in listing.records]),
+        start if tails else b"",
+        (b"," + start).join(tails),
     )
 
 
@@ -81,4 +87,9 @@ def event_line(definition: Definition, event: WatchEvent) -> bytes:
 
 async def event_lines(definition: Definition, events: AsyncIterator[WatchEvent]) -> AsyncIterator[bytes]:
     async for event in events:
-        yield event_line(definition, event)
+        if event.record is not None and len(tail := item_tail(definition, event.record)) > SHARED:
+            yield b'{"type":"%s","object":%s,' % (event.kind.encode(), _type_meta(definition))
+            yield tail
+            yield b"}\n"
+        else:
+            yield event_line(definition, event)

@@ -24,6 +24,7 @@ import httptools
 
 from slipway.cluster.exchange import Handler, Peer, Request, Response
 from slipway.cluster.server.duplex import ConnectionDuplex
+from slipway.cluster.server.tls_buffers import shrink_tls_buffer
 from slipway.cluster.server.wire import (
     BODY_LIMIT,
     CONTINUE,
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 QUEUE_LIMIT = 32  # pipelined requests that wait before we stop reading
 HELD_LIMIT = 256 * 1024  # bytes kept while an upgrade is being decided
 LINGER_SECONDS = 2.0  # how long we read on after a refusal, so that the client gets to read it
+WRITE_BUFFER = 64 * 1024  # bytes that wait for a slow reader, whatever the size of what is written
 SLICE = 256 * 1024  # bytes compressed before other tasks get a turn
 _INTERIM_WITHOUT_BODY = (204, 304)
 _SAFE = "".join(chr(code) for code in range(0x21, 0x7F))
@@ -97,6 +99,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        shrink_tls_buffer(transport)
         address = transport.get_extra_info("peername")
         tls = transport.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if isinstance(tls, ssl.SSLObject) else None
@@ -367,13 +371,13 @@ class Connection(asyncio.Protocol):
         head = encode_head(response.status, headers, ending)
         if request.method == "HEAD" or response.status in _INTERIM_WITHOUT_BODY:
             body = b""
-        if len(body) < 65536:
+        if len(body) < WRITE_BUFFER:
             self._transport.write(head + body)
+            if self._paused:
+                await self._drain()
         else:
             self._transport.write(head)
-            self._transport.write(body)
-        if self._paused:
-            await self._drain()
+            await self._write_large(body)
 
     async def _write_stream(
         self, request: Request, response: Response, body: AsyncIterator[bytes], ending: str, modern: bool
@@ -389,9 +393,14 @@ class Connection(asyncio.Protocol):
                 async for chunk in body:
                     if not chunk:
                         continue
-                    write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if modern else chunk)
-                    if self._paused:
-                        await self._drain()
+                    if len(chunk) < WRITE_BUFFER:
+                        write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if modern else chunk)
+                        if self._paused:
+                            await self._drain()
+                    else:
+                        write(b"%x\r\n" % len(chunk) if modern else b"")
+                        await self._write_large(chunk)
+                        write(b"\r\n" if modern else b"")
                     if self._lost:
                         return
             except asyncio.CancelledError:
@@ -404,6 +413,14 @@ class Connection(asyncio.Protocol):
                 self._transport.close()
         finally:
             await _discard(body)
+
+    async def _write_large(self, data: bytes) -> None:
+        """In slices: the transport copies what it cannot send at once, and watchers share the bytes of an event."""
+        view = memoryview(data)
+        for start in range(0, len(view), WRITE_BUFFER):
+            self._transport.write(view[start : start + WRITE_BUFFER])
+            if self._paused:
+                await self._drain()
 
     async def _drain(self) -> None:
         while self._paused and not self._lost:
@@ -439,6 +456,10 @@ class Connection(asyncio.Protocol):
             await self._drain()
 
     # --- the listener's side ----------------------------------------------------------------------------------
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        return self._transport
 
     @property
     def idle(self) -> bool:

@@ -45,6 +45,9 @@ class Listener:
     def connections(self) -> int:
         return len(self._connections)
 
+    def open_connections(self) -> list[Connection]:
+        return list(self._connections)
+
     def opened(self, connection: Connection) -> None:
         self._connections.add(connection)
 
