@@ -178,7 +178,7 @@ class _Decoder:
             else:
                 decoded = self._value(item, values, inner, path, _joined(place, name), struct)
                 found[name] = joined(found.get(name), decoded)
-        return found
+        return dict(sorted(found.items()))  # as Go writes maps
 
     def _null(self, schema: JsonObject) -> Any:
         """What a null among items or values becomes: the zero value of their type."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from slipway.cluster.schema.builtin import DEFAULT_MINOR, definition_of, definitions
 from slipway.cluster.schema.defaults_computed import COMPUTED
+from slipway.cluster.schema.go_fields import go_struct
 
 JsonObject = dict[str, Any]
 Rule = Callable[[JsonObject], None]
@@ -48,7 +49,7 @@ def _held(value: Any, form: str) -> Iterator[JsonObject]:
 @cache
 def _rules(definition: str) -> tuple[Rule, ...]:
     rows = _table().get(definition, ())
-    return (*(_rule_of(row) for row in rows), *COMPUTED.get(definition, ()))
+    return (*(_rule_of(row, definition) for row in rows), *COMPUTED.get(definition, ()))
 
 
 @cache
@@ -92,14 +93,17 @@ def _table() -> dict[str, list[JsonObject]]:
     return found
 
 
-def _rule_of(row: JsonObject) -> Rule:
+def _rule_of(row: JsonObject, definition: str) -> Rule:
     conditions = [(path.split("."), value) for path, value in row.get("when", {}).items()]
-    settings = [(path.split("."), json.dumps(value)) for path, value in row["set"].items()]
+    settings = [
+        (path.split("."), json.dumps(value), _unset(definition, path.replace("?", "").split(".")))
+        for path, value in row["set"].items()
+    ]
 
     def rule(obj: JsonObject) -> None:
         if all(_found(obj, path) == value for path, value in conditions):
-            for path, value in settings:
-                _set(obj, path, value)
+            for path, value, unset in settings:
+                _set(obj, path, value, unset)
 
     return rule
 
@@ -110,8 +114,16 @@ def _found(obj: Any, path: list[str]) -> Any:
     return obj
 
 
-def _set(obj: JsonObject, path: list[str], value: str) -> None:
-    """Set what is absent; objects on the way are made, but for those whose name ends in `?`."""
+def _unset(definition: str, path: list[str]) -> tuple[Any, ...]:
+    """The values that count as none: of what is no pointer in Go, also its zero value."""
+    field = go_struct(definition)[path[0]]
+    if len(path) > 1:
+        return _unset(field.schema["ref"], path[1:])
+    return (None,) if field.pointer or field.go_type in ("int32", "int64", "bool") else (None, "")
+
+
+def _set(obj: JsonObject, path: list[str], value: str, unset: tuple[Any, ...]) -> None:
+    """Set what is unset; objects on the way are made, but for those whose name ends in `?`."""
     for step in path[:-1]:
         name = step.removesuffix("?")
         if obj.get(name) is None:
@@ -119,5 +131,5 @@ def _set(obj: JsonObject, path: list[str], value: str) -> None:
                 return
             obj[name] = {}
         obj = obj[name]
-    if obj.get(path[-1]) is None:
+    if obj.get(path[-1]) in unset:
         obj[path[-1]] = json.loads(value)

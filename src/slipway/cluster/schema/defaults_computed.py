@@ -85,6 +85,14 @@ def _pod_addresses(status: JsonObject) -> None:
         status["podIP"] = all_of_them[0].get("ip", "")
 
 
+def _node_networks(spec: JsonObject) -> None:
+    one, all_of_them = spec.get("podCIDR"), spec.get("podCIDRs") or []
+    if one and (not all_of_them or all_of_them[0] != one):
+        spec["podCIDRs"] = [one]
+    elif not one and all_of_them:
+        spec["podCIDR"] = all_of_them[0]
+
+
 def _template_labels(obj: JsonObject) -> JsonObject:
     template = (obj.get("spec") or {}).get("template") or {}
     labels: JsonObject = (template.get("metadata") or {}).get("labels") or {}
@@ -173,6 +181,7 @@ COMPUTED: dict[str, tuple[Callable[[JsonObject], None], ...]] = {
     _CORE + "Service": (_service,),
     _CORE + "ServicePort": (_service_port,),
     _CORE + "Namespace": (_namespace,),
+    _CORE + "NodeSpec": (_node_networks,),
     _CORE + "NodeStatus": (_node_status,),
     _CORE + "LimitRangeItem": (_limit_range_item,),
     _CORE + "Secret": (_secret,),

@@ -32,8 +32,8 @@ _KEY_TEXT = (
 _LABEL_VALUE_TEXT = f"a valid label must be an empty string or {_KEY_TEXT.removeprefix('must ')}"
 
 
-def too_long(limit: int) -> str:
-    return f"must be no more than {limit} characters"
+def too_long(limit: int, unit: str = "characters") -> str:
+    return f"must be no more than {limit} {unit}"
 
 
 def mismatch(text: str, pattern: str, *examples: str) -> str:
@@ -83,14 +83,14 @@ def label_key(value: str) -> list[str]:
     if not name:
         wrong.append("name part must be non-empty")
     elif len(name.encode()) > 63:
-        wrong.append(f"name part {too_long(63)}")
+        wrong.append(f"name part {too_long(63, 'bytes')}")
     if not re.fullmatch(_KEY, name):
         wrong.append(f"name part {mismatch(_KEY_TEXT, _KEY, 'MyName', 'my.name', '123-abc')}")
     return wrong
 
 
 def label_value(value: str) -> list[str]:
-    wrong = [too_long(63)] if len(value.encode()) > 63 else []
+    wrong = [too_long(63, "bytes")] if len(value.encode()) > 63 else []
     if not re.fullmatch(_LABEL_VALUE, value):
         wrong.append(mismatch(_LABEL_VALUE_TEXT, _LABEL_VALUE, "MyValue", "my_value", "12345"))
     return wrong
