@@ -148,3 +148,9 @@ async def namespace_pods(a_cluster: AClusterFactory) -> AsyncIterator[Pods]:
         pytest.skip("needs root: makes a bridge in the host's network namespace")
     async with a_cluster("namespaces") as pods:
         yield pods
+
+
+@pytest.fixture
+async def rootless_pods(a_cluster: AClusterFactory) -> AsyncIterator[Pods]:
+    async with a_cluster("rootless") as pods:
+        yield pods

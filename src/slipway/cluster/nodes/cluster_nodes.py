@@ -41,7 +41,8 @@ from slipway.cluster.status import StatusError
 
 Object = dict[str, Any]
 Connect = Callable[[Identity, str], Client]
-RUNTIMES = ("auto", "namespaces", "process", "simulated")
+# rootless: namespaces in a user namespace, as without root.
+RUNTIMES = ("auto", "namespaces", "rootless", "process", "simulated")
 _READ = {
     "ConfigMap": CONFIG_MAPS,
     "Secret": SECRETS,
@@ -213,7 +214,7 @@ def make_runtime(settings: NodesSettings, clock: Clock) -> Runtime:
         return ProcessRuntime(settings.cluster, clock, random)
     if name == "simulated":
         return SimulatedRuntime(clock, random, settings.pod_range, settings.count)
-    if name == "namespaces":
+    if name in ("namespaces", "rootless"):
         return NamespacesRuntime(
             settings.cluster,
             clock,
@@ -221,7 +222,7 @@ def make_runtime(settings: NodesSettings, clock: Clock) -> Runtime:
             pod_range=settings.pod_range,
             service_range=settings.service_range,
             nodes=settings.nodes,
-            rootless=os.geteuid() != 0,
+            rootless=name == "rootless" or os.geteuid() != 0,
         )
     raise ValueError(f"runtime {settings.runtime!r} is not one of {', '.join(RUNTIMES)}")
 

@@ -20,6 +20,7 @@ from random import Random
 from slipway.cluster.clock import Clock
 from slipway.cluster.exchange import Duplex
 from slipway.cluster.kubelet import Session, StreamError
+from slipway.cluster.nodes.leftovers import Owner
 from slipway.cluster.nodes.logs import LogWriter
 from slipway.cluster.nodes.runtime import ContainerRequest, Exit, RuntimeFailure, Sandbox, SandboxRequest
 from slipway.cluster.nodes.spawning.spawner import Spawner, SpawnError
@@ -87,7 +88,8 @@ class LocalRuntime(ABC):
         self.cluster = cluster
         self.clock = clock
         self.random = random
-        self.spawner = Spawner(f"slipway-{cluster}-helper-{os.getpid()}", wrap)
+        self.owner = Owner.this_process()
+        self.spawner = Spawner(self.owner.mark(cluster, "helper"), wrap)
         self.containers: dict[str, Running] = {}
 
     @abstractmethod
@@ -308,7 +310,7 @@ class LocalRuntime(ABC):
 
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
         """The container's environment with the mark by which `leftovers` knows our processes."""
-        return {**given, "SLIPWAY_CLUSTER": self.cluster}
+        return {**given, "SLIPWAY_OWNER": self.owner.mark(self.cluster)}
 
 
 async def _trouble(streams: Streams) -> str:

@@ -38,8 +38,8 @@ class Netlink:
 
     def add_bridge(self, name: str, alias: str) -> None:
         kind = _attribute(_INFO_KIND, b"bridge\0")
-        attributes = _name(name) + _attribute(_LINKINFO, kind) + _attribute(_IFALIAS, alias.encode() + b"\0")
-        self._ask(_NEWLINK, _CREATE | _EXCL, _link() + attributes)
+        self._ask(_NEWLINK, _CREATE | _EXCL, _link() + _name(name) + _attribute(_LINKINFO, kind))
+        self._set_alias(name, alias)
 
     def add_veth(self, name: str, peer: str, peer_pid: int, master: str, alias: str) -> None:
         """A pair: `name` here as a port of `master` and up, `peer` in the network namespace of that process."""
@@ -47,8 +47,13 @@ class Netlink:
         data = _attribute(_INFO_DATA, _attribute(_VETH_PEER, other))
         info = _attribute(_LINKINFO, _attribute(_INFO_KIND, b"veth\0") + data)
         port = _attribute(_MASTER, struct.pack("I", socket.if_nametoindex(master)))
-        named = _name(name) + _attribute(_IFALIAS, alias.encode() + b"\0")
-        self._ask(_NEWLINK, _CREATE | _EXCL, _link(flags=_UP, change=_UP) + named + port + info)
+        self._ask(_NEWLINK, _CREATE | _EXCL, _link(flags=_UP, change=_UP) + _name(name) + port + info)
+        self._set_alias(name, alias)
+
+    def _set_alias(self, name: str, alias: str) -> None:
+        # The kernel takes an alias for a link that exists, but silently none for one that is being made.
+        attribute = _attribute(_IFALIAS, alias.encode() + b"\0")
+        self._ask(_NEWLINK, 0, _link(index=socket.if_nametoindex(name)) + attribute)
 
     def set_up(self, name: str) -> None:
         self._ask(_NEWLINK, 0, _link(index=socket.if_nametoindex(name), flags=_UP, change=_UP))

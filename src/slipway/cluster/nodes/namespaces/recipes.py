@@ -10,6 +10,7 @@ import ipaddress
 import os
 import signal
 import socket
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from slipway.cluster.nodes.namespaces import kernel, root
@@ -24,7 +25,6 @@ from slipway.cluster.nodes.spawning.process import (
 )
 
 _SHARED = ("net", "uts", "ipc")
-_HOME = (*_SHARED, "pid")
 _EVERY_SIGNAL = set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 
 
@@ -36,7 +36,7 @@ def enter_user_namespace(helper: Helper, request: Request, descriptors: list[int
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
     kernel.unshare(kernel.NEWNET)
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # which a change of credentials has cleared
+    prctl(PR_SET_PDEATHSIG, signal.SIGUSR1)  # which a change of credentials has cleared
 
 
 def make_network(helper: Helper, request: Request, descriptors: list[int]) -> None:
@@ -61,7 +61,7 @@ def _remove_bridge(bridge: str) -> None:
 
 def _home(helper: Helper) -> dict[str, int]:
     if "home" not in helper.memory:
-        helper.memory["home"] = kernel.open_namespaces(os.getpid(), _HOME)
+        helper.memory["home"] = kernel.open_namespaces(os.getpid(), ("net",))
     home: dict[str, int] = helper.memory["home"]
     return home
 
@@ -128,28 +128,63 @@ def end_sandbox(helper: Helper, request: Request, descriptors: list[int]) -> Non
 
 def start_container(helper: Helper, request: Request, descriptors: list[int]) -> int:
     """The container's first process, in its own mount and pid namespaces and in its pod's others."""
-    home = _home(helper)
-    signal.pthread_sigmask(signal.SIG_BLOCK, _EVERY_SIGNAL)
-    try:
-        with kernel.joined(request["sandbox"], _SHARED, home):
-            kernel.unshare(kernel.NEWPID)
-            try:
-                pid = os.fork()
-                if pid == 0:
-                    _container(request, descriptors)
-            finally:
-                kernel.setns(home["pid"], kernel.NEWPID)
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _EVERY_SIGNAL)
+
+    def child() -> NoReturn:
+        _container(request, descriptors)
+
+    pid = _from_within(request["sandbox"], _SHARED, child, new_pid=True)
     helper.children[pid] = request["id"]
     return pid
+
+
+def _from_within(pid: int, kinds: tuple[str, ...], child: Callable[[], NoReturn], *, new_pid: bool) -> int:
+    """Run `child` in a process in another's namespaces; its process id.
+
+    A process in between steps into them and ends, since not every namespace lets one step back. The child waits until that
+    one is gone, or its death would count as its parent's.
+    """
+    told, tell = os.pipe()
+    gate, open_gate = os.pipe()
+    between = os.fork()
+    if between == 0:
+        try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, _EVERY_SIGNAL)
+            signal.set_wakeup_fd(-1)
+            opened = kernel.open_namespaces(pid, kinds)
+            for kind, descriptor in opened.items():
+                kernel.setns(descriptor, kernel.KINDS[kind])
+            if new_pid:
+                kernel.unshare(kernel.NEWPID)
+            inner = os.fork()
+            if inner == 0:
+                os.close(open_gate)
+                os.close(tell)
+                if os.read(gate, 1):
+                    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+                    child()
+                os._exit(137)
+            os.write(tell, str(inner).encode())
+        except BaseException as error:
+            os.write(tell, f"!{error}".encode())
+        finally:
+            os._exit(0)
+    os.close(tell)
+    os.close(gate)
+    try:
+        said = os.read(told, 4096).decode()
+        os.waitpid(between, 0)
+        if not said.isdigit():
+            raise OSError(0, said.removeprefix("!") or "the process in between ended")
+        os.write(open_gate, b"g")
+    finally:
+        os.close(told)
+        os.close(open_gate)
+    return int(said)
 
 
 def _container(request: Request, descriptors: list[int]) -> NoReturn:
     """The pid namespace's init: makes the root, starts the program, hands signals on, reaps, ends with it."""
     try:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        signal.set_wakeup_fd(-1)
         kernel.unshare(kernel.NEWNS)
         root.enter(request)
         program = os.fork()
@@ -182,27 +217,14 @@ def _reap(program: int) -> int:
 
 def start_exec(helper: Helper, request: Request, descriptors: list[int]) -> int:
     """Another process in all of a container's namespaces."""
-    home = _home(helper)
-    container = request["container"]
-    root_of = os.open(f"/proc/{container}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with kernel.joined(container, _HOME, home):
-            pid = os.fork()
-            if pid == 0:
-                _join_root(root_of, request, descriptors)
-    finally:
-        os.close(root_of)
+
+    def child() -> NoReturn:
+        become(request, descriptors, None)
+        os._exit(127)
+
+    pid = _from_within(request["container"], (*_SHARED, "pid", "mnt"), child, new_pid=False)
     helper.children[pid] = request["id"]
     return pid
-
-
-def _join_root(root_of: int, request: Request, descriptors: list[int]) -> NoReturn:
-    try:
-        kernel.setns(root_of, kernel.NEWNS)
-        become(request, descriptors, None)
-    except BaseException as error:
-        report(descriptors[3], error, request)
-    os._exit(127)
 
 
 def make_socket(helper: Helper, request: Request, descriptors: list[int]) -> socket.socket:

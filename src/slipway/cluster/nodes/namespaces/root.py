@@ -33,7 +33,10 @@ def enter(request: dict[str, Any]) -> None:
     root = f"{base}/root"
     for name in ("upper", "work", "root"):
         os.mkdir(f"{base}/{name}")
-    _overlay(["/"] if host else request["layers"][::-1], base, root)
+    if host and request["rootless"]:
+        _overlay_by_folder(base, root)
+    else:
+        _overlay(["/"] if host else request["layers"][::-1], base, root)
     for path in disks:
         _bind(path, root + path)
     _system_folders(root)
@@ -54,6 +57,27 @@ def _overlay(lowers: Sequence[str], base: str, root: str) -> None:
     except OSError:
         # In a user namespace the overlay keeps its marks in user.* attributes.
         kernel.mount("overlay", root, "overlay", 0, options + ",userxattr")
+
+
+def _overlay_by_folder(base: str, root: str) -> None:
+    """The host's root folder by folder: the kernel refuses to a user namespace an overlay of what has other mounts below."""
+    kernel.mount(root, root, "", kernel.BIND | kernel.REC)
+    for entry in os.scandir("/"):
+        place = f"{root}/{entry.name}"
+        if f"/{entry.name}" in _NOT_FILES and entry.name != "etc":
+            continue
+        if entry.is_symlink():
+            os.symlink(os.readlink(entry.path), place)
+        elif entry.is_dir():
+            os.mkdir(place)
+            for name in ("upper", "work"):
+                os.mkdir(f"{base}/{name}/{entry.name}")
+            upper, work = f"{base}/upper/{entry.name}", f"{base}/work/{entry.name}"
+            options = f"lowerdir={entry.path},upperdir={upper},workdir={work},userxattr"
+            try:
+                kernel.mount("overlay", place, "overlay", 0, options)
+            except OSError:
+                _bind(entry.path, place)
 
 
 def _other_disks(base: str) -> list[str]:
@@ -147,13 +171,36 @@ def _pivot(root: str, sources: list[tuple[int, dict[str, Any]]]) -> None:
 
 def _mount_volume(descriptor: int, mount: dict[str, Any]) -> None:
     target = mount["target"]
-    if mount.get("file") and os.path.islink(target):
+    folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+    try:
+        _make_target(target, folder, fixed=bool(mount.get("file")))
+    except PermissionError:
+        _mirror(os.path.dirname(target))
+        _make_target(target, folder, fixed=bool(mount.get("file")))
+    kernel.mount(f"/proc/self/fd/{descriptor}", target, "", kernel.BIND | kernel.REC)
+    if mount.get("read_only"):
+        kernel.make_read_only(target)
+
+
+def _make_target(target: str, folder: bool, *, fixed: bool) -> None:
+    if fixed and os.path.islink(target):
         os.unlink(target)  # such as resolv.conf, a link into a /run that is not this one
-    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+    if folder:
         os.makedirs(target, exist_ok=True)
     elif not os.path.exists(target):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
-    kernel.mount(f"/proc/self/fd/{descriptor}", target, "", kernel.BIND | kernel.REC)
-    if mount.get("read_only"):
-        kernel.make_read_only(target)
+
+
+def _mirror(folder: str) -> None:
+    """Without root: put a writable folder of links in the place of one that belongs to somebody else."""
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    folder = os.path.realpath(folder)
+    hidden = f"/.slipway{folder}"
+    os.makedirs(hidden, exist_ok=True)
+    kernel.mount(folder, hidden, "", kernel.BIND | kernel.REC)
+    kernel.mount("tmpfs", folder, "tmpfs", kernel.NOSUID | kernel.NODEV, "mode=755")
+    for name in os.listdir(hidden):
+        place = f"{hidden}/{name}"
+        os.symlink(os.readlink(place) if os.path.islink(place) else place, f"{folder}/{name}")

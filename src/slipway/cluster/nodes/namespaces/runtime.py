@@ -59,7 +59,7 @@ class NamespacesRuntime(LocalRuntime):
         self._service_range = service_range
         mark = hashlib.sha256(f"{cluster}/{os.getpid()}/{id(self)}".encode()).hexdigest()[:6]
         self._prefix = f"slw{mark}"
-        self._alias = f"slipway-{cluster}-{os.getpid()}"
+        self._alias = self.owner.mark(cluster)
         self._ranges: dict[str, str] = dict(zip(nodes, node_ranges(pod_range, len(nodes)), strict=False))
         self._used: dict[str, set[int]] = {node: set() for node in self._ranges}
         self._links = 0
@@ -170,6 +170,7 @@ class NamespacesRuntime(LocalRuntime):
             paths=[str(path) for path in request.image.paths],
             mounts=mounts,
             read_only=request.read_only_root,
+            rootless=self.rootless,
             **self._program(running, request.argv, request.tty),
         )
         return int(pid)

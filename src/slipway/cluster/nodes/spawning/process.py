@@ -43,6 +43,7 @@ class Helper:
             "process": start_process,
             "signal": send_signal,
         }
+        self.orphaned = False
         self._buffer = b""
         self._descriptors: list[int] = []
 
@@ -54,7 +55,9 @@ class Helper:
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # the cluster says when it is over
-        while True:
+        signal.signal(signal.SIGUSR1, self._orphaned)
+        prctl(PR_SET_PDEATHSIG, signal.SIGUSR1)
+        while not self.orphaned:
             readable, _, _ = select.select([self.control.fileno(), wake], [], [])
             if wake in readable:
                 with contextlib.suppress(BlockingIOError):
@@ -63,6 +66,10 @@ class Helper:
             if self.control.fileno() in readable and not self._receive():
                 break
         self._end()
+
+    def _orphaned(self, number: int, frame: object) -> None:
+        # The socket's end says the same, unless somebody else has inherited the cluster's side of it.
+        self.orphaned = True
 
     def _reap(self) -> None:
         while True:
@@ -259,6 +266,5 @@ def report(trouble: int, error: BaseException, request: Request) -> None:
 def main() -> None:
     """`argv`: the control socket's descriptor, then words that only name this process for `ps`."""
     control = socket.socket(fileno=int(sys.argv[2]))
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     Helper(control).serve()

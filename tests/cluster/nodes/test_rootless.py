@@ -1,0 +1,69 @@
+"""Pods in a user namespace: what works without root, where the host reaches pods through the cluster's process."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slipway.cluster.client.resources import CONFIG_MAPS, SERVICES
+from slipway.cluster.nodes.cluster_nodes import namespaces_possible
+
+Pods = Any
+pytestmark = pytest.mark.skipif(
+    not namespaces_possible(), reason="this kernel allows no namespaces to this user"
+)
+
+
+async def test_the_host_reaches_a_pod_by_port_forward_and_node_port(rootless_pods: Pods) -> None:
+    pods = rootless_pods
+    await pods.create("web", {"image": "nginx"}, labels={"app": "web"})
+    await pods.running("web")
+    assert not list(Path("/sys/class/net").glob(f"{pods.cluster.nodes.runtime.bridge}*")), (
+        "the host sees no bridge"
+    )
+    spec = {"type": "NodePort", "selector": {"app": "web"}, "ports": [{"port": 80}]}
+    service = await pods.client.create(
+        SERVICES, {"metadata": {"name": "web", "namespace": "default"}, "spec": spec}
+    )
+
+    def get() -> bytes:
+        port = service["spec"]["ports"][0]["nodePort"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=3) as answer:
+            return bytes(answer.read())
+
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                page = await asyncio.to_thread(get)
+                break
+            except OSError:
+                await asyncio.sleep(0.05)
+    assert b"Welcome to nginx!" in page
+    connection = await pods.kubelet.port_forward("default", "web", 80)
+    await connection.write(b"GET / HTTP/1.0\r\n\r\n")
+    assert (await connection.read()).startswith(b"HTTP/1.1 200 OK")
+    await connection.close()
+
+
+async def test_pods_have_a_root_volumes_names_and_the_api(rootless_pods: Pods) -> None:
+    pods = rootless_pods
+    await pods.client.create(
+        CONFIG_MAPS, {"metadata": {"name": "c", "namespace": "default"}, "data": {"colour": "green"}}
+    )
+    script = (
+        "import os, ssl, urllib.request\n"
+        "where = '/var/run/secrets/kubernetes.io/serviceaccount/'\n"
+        "context = ssl.create_default_context(cafile=where + 'ca.crt')\n"
+        "headers = {'Authorization': 'Bearer ' + open(where + 'token').read()}\n"
+        "request = urllib.request.Request('https://kubernetes.default/version', headers=headers)\n"
+        "print(os.getuid(), os.uname().nodename, open('/etc/conf/colour').read(),\n"
+        "      urllib.request.urlopen(request, context=context).status)\n"
+    )
+    mounts = [{"name": "c", "mountPath": "/etc/conf"}, {"name": "d", "mountPath": "/data"}]
+    container = {"image": "python", "command": ["python3", "-c", script], "volumeMounts": mounts}
+    volumes = [{"name": "c", "configMap": {"name": "c"}}, {"name": "d", "emptyDir": {}}]
+    assert await pods.output("all", container, volumes=volumes) == "0 all green 200\n"
