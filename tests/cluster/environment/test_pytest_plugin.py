@@ -9,28 +9,10 @@ import pytest
 
 from slipway.cluster.environment.test_cluster import TestCluster
 
-CRD = """
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: greetings.docs.example.com}
-spec:
-  group: docs.example.com
-  scope: Namespaced
-  names: {plural: greetings, singular: greeting, kind: Greeting}
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    schema:
-      openAPIV3Schema:
-        type: object
-        properties:
-          spec: {type: object, properties: {name: {type: string}}}
-          status: {type: object, x-kubernetes-preserve-unknown-fields: true}
-    subresources: {status: {}}
-"""
+EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
+CRD = EXAMPLES / "greeting-crd.yaml"
 # The operator that docs/how-to/test-an-operator.md shows.
-OPERATOR = Path(__file__).parents[3] / "docs" / "examples" / "greeter.py"
+OPERATOR = EXAMPLES / "greeter.py"
 
 
 def test_a_twenty_line_kopf_operator_is_tested_in_ten(cluster: TestCluster) -> None:
