@@ -10,6 +10,7 @@ import copy
 from functools import partial
 from typing import Any
 
+from slipway.cluster.patching.custom_shape import with_object_fields
 from slipway.cluster.registry.decoding_modes import report_unknown
 from slipway.cluster.registry.definition import Definition, Definitions, Row
 from slipway.cluster.registry.object_validation import metadata_errors
@@ -23,6 +24,8 @@ from slipway.cluster.schema.crd import (
     version_of,
     version_priority,
 )
+from slipway.cluster.schema.crd_scale import scale_errors
+from slipway.cluster.schema.decoding import cannot_be_handled
 from slipway.cluster.schema.jsonpath import compile_path, to_text
 from slipway.cluster.schema.resource import Resource
 from slipway.cluster.schema.shape import Shape
@@ -30,7 +33,7 @@ from slipway.cluster.schema.structural_defaults import apply_defaults
 from slipway.cluster.schema.structural_embedded import MalformedMetadata, coerce
 from slipway.cluster.schema.structural_pruning import drop_nulls, prune
 from slipway.cluster.schema.structural_validation import validate, validate_status
-from slipway.cluster.status import FieldError, bad_request
+from slipway.cluster.status import FieldError, StatusError
 
 Object = dict[str, Any]
 
@@ -60,6 +63,7 @@ def make_custom(resource: Resource, crd: Object) -> Definition:
     version = version_of(crd, resource.version)
     declared = next(v for v in crd["spec"]["versions"] if v["name"] == resource.version)
     stored_as = f"{resource.group}/{storage_version(crd)}"
+    owned_shape = with_object_fields(version.shape)
     shapes = {v["name"]: version_of(crd, v["name"]).shape for v in crd["spec"]["versions"]}
     shapes[version.name] = version.shape  # one shape per version: compiled rules are kept with it
     custom: dict[str, Any] = {
@@ -81,8 +85,8 @@ def make_custom(resource: Resource, crd: Object) -> Definition:
         bucket=f"{resource.plural}.{resource.group}",
         row=Row(unconditional_update=False),
         strategy=Strategy(),
-        shape=lambda: version.typed,
-        decode=partial(_decode, version),
+        shape=lambda: owned_shape,
+        decode=partial(_decode, resource, version),
         default=partial(_default, version),
         validate=partial(_validate, resource, version),
         to_storage=partial(_store, shapes, stored_as),
@@ -94,13 +98,13 @@ def make_custom(resource: Resource, crd: Object) -> Definition:
     )
 
 
-def _decode(version: CustomVersion, obj: Object, mode: str) -> tuple[Object, list[str]]:
+def _decode(resource: Resource, version: CustomVersion, obj: Object, mode: str) -> tuple[Object, list[str]]:
     try:
         unknown = coerce(obj, version.shape)
-    except MalformedMetadata as error:
-        raise bad_request(str(error)) from None
-    unknown += prune(obj, version.shape)
-    warnings = report_unknown(unknown, mode)
+        unknown += prune(obj, version.shape)
+        warnings = report_unknown(unknown, mode)
+    except (MalformedMetadata, StatusError) as error:
+        raise cannot_be_handled(resource.kind, resource.version, error) from None
     if version.deprecation_warning:
         warnings.append(version.deprecation_warning)
     return obj, warnings
@@ -116,8 +120,12 @@ def _validate(
 ) -> list[FieldError]:
     errors = metadata_errors(resource, obj, old)
     if subresource == "status" and old is not None:
-        return errors + validate_status(obj, version.shape, old)
-    return errors + validate(obj, version.shape, old)
+        found = validate_status(obj, version.shape, old)
+    else:
+        found = validate(obj, version.shape, old)
+    if version.scale is not None:
+        errors += scale_errors(obj, version.scale, status_only=subresource == "status")
+    return errors + found
 
 
 def _store(shapes: dict[str, Shape], api_version: str, obj: Object) -> Object:

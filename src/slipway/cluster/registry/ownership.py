@@ -66,7 +66,13 @@ def record_update(
     """Note in `obj` that the caller's manager set what differs from `old` (None: it is created)."""
     subresource = str(call.audit.get("owner_subresource") or call.subresource)
     manager = field_manager(definitions, definition, subresource)
-    noted = manager.update(old, obj, call.manager, clock.timestamp())
+    # Upstream loses the time on the way from the Scale to the object that it scales.
+    time = "" if subresource == "scale" else clock.timestamp()
+    seen = obj
+    if old is not None and definition.storage_api_version not in ("", obj.get("apiVersion")):
+        # Fields that the storage version does not know are lost, so nobody owns them.
+        seen = definition.from_storage(definition.to_storage(obj))
+    noted = manager.update(old, seen, call.manager, time)
     metadata = noted["metadata"]
     if "managedFields" in metadata:
         obj["metadata"]["managedFields"] = metadata["managedFields"]

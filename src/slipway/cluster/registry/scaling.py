@@ -19,6 +19,7 @@ from slipway.cluster.status import (
     StatusError,
     bad_request,
     conflict,
+    internal_error,
     invalid,
 )
 from slipway.cluster.store import Conflict, Record
@@ -118,7 +119,11 @@ def _record(registry: Registry, call: Call, definition: Definition) -> Record:
 
 def get_scale(registry: Registry, call: Call) -> Object:
     definition = registry.definitions.of(call.resource)
-    return scale_of(definition, registry.served(definition, _record(registry, call, definition)))
+    obj = registry.served(definition, _record(registry, call, definition))
+    path = paths_of(definition).spec
+    if definition.resource.custom and _dig(obj, path) is None:
+        raise internal_error(f'the spec replicas field "{path}" does not exist')
+    return scale_of(definition, obj)
 
 
 async def update_scale(registry: Registry, call: Call, change: Change) -> Object:
@@ -129,7 +134,7 @@ async def update_scale(registry: Registry, call: Call, change: Change) -> Object
         obj = copy.deepcopy(registry.served(definition, record))
         before = scale_of(definition, obj)
         scale = change(copy.deepcopy(before))
-        _check(call, scale)
+        _check(call, scale, custom=definition.resource.custom)
         said = (scale.get("metadata") or {}).get("resourceVersion")
         if said and said != before["metadata"]["resourceVersion"]:
             raise _modified(call)
@@ -158,7 +163,8 @@ def _modified(call: Call) -> StatusError:
     return conflict(f"{call.resource.plural}/scale", call.resource.group, call.name, OBJECT_MODIFIED)
 
 
-def _check(call: Call, scale: Object) -> None:
+def _check(call: Call, scale: Object, *, custom: bool) -> None:
+    """`custom`: the number is checked with the custom resource, in its words."""
     kind = scale.get("kind") or "Scale"
     if kind != "Scale":
         raise bad_request(f"the kind in the data ({kind}) does not match the expected kind (Scale)")
@@ -171,7 +177,7 @@ def _check(call: Call, scale: Object) -> None:
             'Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal'
             " string into Go struct field ScaleSpec.spec.replicas of type int32"
         )
-    if replicas < 0:
+    if replicas < 0 and not custom:
         error = FieldError(
             "FieldValueInvalid", "spec.replicas", replicas, "must be greater than or equal to 0"
         )

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any
 
-from slipway.cluster.schema.builtin import shape_of
 from slipway.cluster.schema.resource import Resource, Subresource
 from slipway.cluster.schema.shape import Shape
 from slipway.cluster.schema.structural import shape_of_schema
@@ -39,8 +37,7 @@ class CustomVersion:
     """One version of a CRD, ready to apply to objects."""
 
     name: str
-    shape: Shape  # as the schema has it: for pruning, defaults and validation
-    typed: Shape  # with apiVersion, kind and metadata, which no schema needs to name: for server-side apply
+    shape: Shape
     has_status: bool
     scale: ScalePaths | None
     selectable_fields: tuple[str, ...]  # as field selectors name them: `spec.color`
@@ -265,7 +262,6 @@ def version_of(crd: Crd, name: str) -> CustomVersion:
     return CustomVersion(
         name=name,
         shape=shape,
-        typed=_typed(shape, root=True),
         has_status=declared.get("status") is not None,
         scale=None
         if scale is None
@@ -277,26 +273,6 @@ def version_of(crd: Crd, name: str) -> CustomVersion:
         ),
         deprecation_warning=warning,
     )
-
-
-def _typed(shape: Shape, *, root: bool = False) -> Shape:
-    """The shape with the type and metadata fields of the resource and of the objects embedded in it."""
-    properties = {name: _typed(child) for name, child in shape.properties.items()}
-    if root or shape.embedded:
-        text = Shape(kind="string", rules={"type": ("string",)})
-        properties = {**properties, "apiVersion": text, "kind": text, "metadata": _metadata_shape()}
-    return replace(
-        shape,
-        kind="object" if root else shape.kind,
-        properties=properties,
-        items=None if shape.items is None else _typed(shape.items),
-        additional=None if shape.additional is None else _typed(shape.additional),
-    )
-
-
-@lru_cache(maxsize=1)
-def _metadata_shape() -> Shape:
-    return shape_of("", "v1", "ConfigMap").properties["metadata"]
 
 
 def storage_version(crd: Crd) -> str:

@@ -135,7 +135,7 @@ class _Reader:
     def part(self, part: str) -> Step:
         if part == "*":
             return _each
-        if len(part) > 1 and part[0] in "'\"" and part[-1] == part[0]:
+        if len(part) > 1 and part[0] == part[-1] == "'":  # in double quotes it is no path
             return _field(re.sub(r"\\(.)", r"\1", part[1:-1]))
         if re.fullmatch(r"-?\d+", part):
             return _index(int(part))

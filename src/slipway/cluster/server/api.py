@@ -111,7 +111,8 @@ class ApiServer:
             )
         self.authorize(identity, attributes)
         if resource is None:
-            if target.group and target.group not in self.registry.definitions.catalogue.version_order:
+            versions = self.registry.definitions.catalogue.version_order.get(target.group, [])
+            if target.group and target.version not in versions:
                 return Response(404, {"content-type": "text/plain; charset=utf-8"}, b"404 page not found\n")
             raise resource_not_found()
         call.resource = resource

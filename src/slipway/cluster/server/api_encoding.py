@@ -56,7 +56,10 @@ def list_bytes(definition: Definition, listing: Listing) -> bytes:
     return b'{"kind":"%s","apiVersion":"%s","metadata":%s,"items":[%s%s]}' % (
         (definition.custom.get("list_kind") or resource.list_kind).encode(),
         resource.api_version.encode(),
-        orjson.dumps(list_metadata(listing)),
+        # Lists of custom resources always say whether they go on.
+        orjson.dumps(
+            {"continue": "", **list_metadata(listing)} if resource.custom else list_metadata(listing)
+        ),
         start if tails else b"",
         (b"," + start).join(tails),
     )
