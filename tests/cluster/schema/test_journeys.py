@@ -1,7 +1,7 @@
 """Ten CRDs in the styles of the usual generators, and what a real 1.37 API server answered to their objects.
 
-The requests were made from `crds/*.yaml` and `crds/journeys.yaml`; the recorded answers are with the other
-recordings. Here they are asked of the embedded server, over HTTP.
+The requests were made from `crds/*.yaml` and `crds/journeys.yaml`; the recorded answers are in `recorded`.
+Here they are asked of the embedded server, over HTTP.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ from slipway.cluster.schema.crd import set_defaults, status_on_create
 from slipway.cluster.schema.crd_validation import crd_errors
 
 HERE = Path(__file__).parent
-SCENARIOS = json.loads(
-    (HERE.parents[1] / "conformance" / "recordings" / "1.37" / "journeys.json").read_text()
-)
+SCENARIOS = json.loads((HERE / "recorded" / "journeys_1.37.json").read_text())
 CRDS = sorted(path for path in (HERE / "crds").glob("*.yaml") if path.name != "journeys.yaml")
 MASKED = frozenset(
     {"uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "time", "lastTransitionTime"}
