@@ -136,3 +136,15 @@ def test_a_failed_daemon_is_replaced_with_growing_pauses(play: Play) -> None:
         assert 3 <= len(seen) <= 8
 
     play(story)
+
+
+def test_revisions_tell_why_the_template_changed(play: Play) -> None:
+    async def story(world: Any) -> None:
+        wanted = daemon_set()
+        wanted["metadata"]["annotations"] = {"kubernetes.io/change-cause": "first try"}
+        await world.create(DAEMON_SETS, wanted)
+        await asyncio.sleep(5)
+        (revision,) = await world.list(CONTROLLER_REVISIONS)
+        assert revision["metadata"]["annotations"]["kubernetes.io/change-cause"] == "first try"
+
+    play(story)

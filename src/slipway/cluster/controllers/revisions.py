@@ -8,6 +8,7 @@ from typing import Any
 
 from slipway.cluster.client.objects import (
     Object,
+    annotations_of,
     clone,
     labels_of,
     name_of,
@@ -69,6 +70,7 @@ def newest(
             "name": f"{name_of(owner)}-{digest}",
             "namespace": namespace_of(owner),
             "labels": {**labels_of(owner["spec"]["template"]), hash_label: digest},
+            **({"annotations": dict(annotations_of(owner))} if annotations_of(owner) else {}),
             "ownerReferences": [owner_reference(owner)],
         },
         "data": data,
