@@ -71,6 +71,16 @@ def test_a_new_deployment_brings_its_pods_up_and_then_rests(play: Play) -> None:
     play(story)
 
 
+def test_field_ownership_tells_the_user_from_the_controllers(play: Play) -> None:
+    async def story(world: Any) -> None:
+        await world.create(DEPLOYMENTS, deployment())
+        found = await world.until(lambda: rolled_out(world))
+        managers = {(e["manager"], e.get("subresource", "")) for e in found["metadata"]["managedFields"]}
+        assert managers == {("kubernetes-admin", ""), ("kube-controller-manager", "status")}
+
+    play(story)
+
+
 def test_a_rollout_keeps_within_surge_and_unavailability_all_the_way(play: Play) -> None:
     async def story(world: Any) -> None:
         await world.create(

@@ -1,6 +1,7 @@
 """A local copy of one resource, kept true by list and watch, with indexes and change handlers.
 
-Controllers share informers through an `InformerFactory`: one list and one watch a resource, however many read
+`managedFields` are left out: no controller reads them, and they are the larger half of many objects (a PUT
+without them keeps the server's). Controllers share informers through an `InformerFactory`: one list and one watch a resource, however many read
 it. Objects handed out are the cache's own: clone before you change one. `caught_up` lets a controller wait
 until its own writes have come back, so that it never decides on a view older than what it did itself.
 """
@@ -125,7 +126,7 @@ class Informer:
             label_selector=self._label_selector,
             field_selector=self._field_selector,
         )
-        fresh = {key_of(item): item for item in found["items"]}
+        fresh = {key_of(item): _slim(item) for item in found["items"]}
         for key in [key for key in self._objects if key not in fresh]:
             self._change(key, None)
         for key, obj in fresh.items():
@@ -156,7 +157,7 @@ class Informer:
 
     def _take(self, event: WatchEvent) -> None:
         if event.type != "BOOKMARK":
-            obj = self.resource.typed(event.object)
+            obj = _slim(self.resource.typed(event.object))
             self._change(key_of(obj), None if event.type == "DELETED" else obj, last=obj)
         self._advance(revision_of(event.object))
 
@@ -211,6 +212,11 @@ class Informer:
         except TimeoutError:
             return False
         return True
+
+
+def _slim(obj: Object) -> Object:
+    obj["metadata"].pop("managedFields", None)
+    return obj
 
 
 class InformerFactory:
