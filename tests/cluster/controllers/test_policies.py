@@ -163,6 +163,19 @@ def test_an_aggregated_role_follows_the_roles_it_selects(play: Play) -> None:
     play(story)
 
 
+def test_admin_holds_what_edit_holds_and_edit_what_view_holds(play: Play) -> None:
+    async def story(world: Any) -> None:
+        await asyncio.sleep(5)
+        rules = {name: (await world.get(CLUSTER_ROLES, name))["rules"] for name in ("view", "edit", "admin")}
+        assert rules["view"]
+        assert len(rules["view"]) < len(rules["edit"]) < len(rules["admin"])
+        for less, more in (("view", "edit"), ("edit", "admin")):
+            assert all(rule in rules[more] for rule in rules[less])
+        assert not any("secrets" in rule["resources"] for rule in rules["view"])
+
+    play(story)
+
+
 def test_a_controller_can_be_off_paused_slow_or_replaced(play: Play) -> None:
     async def story(world: Any) -> None:
         runner: ControllerRunner = world.controllers

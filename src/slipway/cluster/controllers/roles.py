@@ -1,4 +1,4 @@
-"""What controllers and scheduler may do: ClusterRoles and bindings, made from `roles.json`."""
+"""What controllers, scheduler and people may do: ClusterRoles and bindings, made from `roles.json`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from slipway.cluster.client.resources import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLE
 from slipway.cluster.status import StatusError
 
 _GROUP = "rbac.authorization.k8s.io"
+_AGGREGATE = "rbac.authorization.k8s.io/aggregate"
 
 
 @cache
@@ -29,6 +30,23 @@ def policy() -> list[Object]:
         objects += _pair(f"system:controller:{account}", rules, subject)
     for user, rules in _data()["users"].items():
         objects += _pair(user, rules, {"apiGroup": _GROUP, "kind": "User", "name": user})
+    return [*objects, *_user_roles()]
+
+
+def _user_roles() -> list[Object]:
+    """`admin`, `edit` and `view` for people, each gathered from what is labelled for it."""
+    above = {"view": "edit", "edit": "admin"}
+    objects = []
+    for name, rules in _data()["aggregated"].items():
+        part = _role(f"system:aggregate-to-{name}", rules)
+        part["metadata"]["labels"][f"{_AGGREGATE}-to-{name}"] = "true"
+        whole = _role(name, [])
+        whole["aggregationRule"] = {
+            "clusterRoleSelectors": [{"matchLabels": {f"{_AGGREGATE}-to-{name}": "true"}}]
+        }
+        if name in above:
+            whole["metadata"]["labels"][f"{_AGGREGATE}-to-{above[name]}"] = "true"
+        objects += [part, whole]
     return objects
 
 
@@ -44,20 +62,29 @@ async def ensure_policy(client: Client) -> None:
 
 
 def _pair(name: str, rules: list[Any], subject: dict[str, str]) -> list[Object]:
-    meta = {
+    reference = {"apiGroup": _GROUP, "kind": "ClusterRole", "name": name}
+    binding = {
+        "apiVersion": f"{_GROUP}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": _metadata(name),
+        "roleRef": reference,
+        "subjects": [subject],
+    }
+    return [_role(name, rules), binding]
+
+
+def _role(name: str, rules: list[Any]) -> Object:
+    return {
+        "apiVersion": f"{_GROUP}/v1",
+        "kind": "ClusterRole",
+        "metadata": _metadata(name),
+        "rules": rules,
+    }
+
+
+def _metadata(name: str) -> dict[str, Any]:
+    return {
         "name": name,
         "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"},
         "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
     }
-    api = {"apiVersion": f"{_GROUP}/v1"}
-    reference = {"apiGroup": _GROUP, "kind": "ClusterRole", "name": name}
-    return [
-        {**api, "kind": "ClusterRole", "metadata": dict(meta), "rules": rules},
-        {
-            **api,
-            "kind": "ClusterRoleBinding",
-            "metadata": dict(meta),
-            "roleRef": reference,
-            "subjects": [subject],
-        },
-    ]

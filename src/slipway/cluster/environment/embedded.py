@@ -18,6 +18,7 @@ from slipway.cluster.access.certificates import CertificateAuthority, KeyPair
 from slipway.cluster.client.client import Client
 from slipway.cluster.client.transport import InProcessTransport
 from slipway.cluster.clock import Clock
+from slipway.cluster.controllers.runner import ControllerRunner
 from slipway.cluster.environment import parts
 from slipway.cluster.environment.control_plane import ControlPlane
 from slipway.cluster.environment.kubeconfig import kubeconfig
@@ -49,6 +50,7 @@ class EmbeddedCluster:
         self._admin: KeyPair | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._running: list[parts.Part] = []
+        self._controllers: ControllerRunner | None = None
         self.kubelets: dict[str, Kubelet] = {}
         self._nodes: ClusterNodes | None = None
 
@@ -69,6 +71,13 @@ class EmbeddedCluster:
         if self._plane is None:
             raise ClusterError("the cluster has not been started")
         return self._plane
+
+    @property
+    def controllers(self) -> ControllerRunner:
+        """Pause, slow down, switch off or replace controllers by kube-controller-manager's names."""
+        if self._controllers is None:
+            raise ClusterError("this cluster runs no controllers: start it with controllers=True")
+        return self._controllers
 
     @property
     def port(self) -> int:
@@ -124,6 +133,7 @@ class EmbeddedCluster:
                 self.data_folder() / "claims",
             )
             await self._begin(runner)
+            self._controllers = runner
             shared = runner.informers
         if self.options.scheduler:
             await self._begin(parts.SchedulerPart(self.options, self._connect, shared))
