@@ -184,6 +184,9 @@ class ApiServer:
 
     async def _answer(self, request: Request, call: Call) -> Response:
         if not call.resource.stored:
+            special = self._subresources.get((call.resource.qualified, ""))
+            if special is not None:
+                return await special(call, request)
             answered = self._reviews.answer(call, object_body(request))
             return Response(201, dict(JSON), orjson.dumps(answered))
         definition = self.registry.definitions.of(call.resource)

@@ -44,6 +44,12 @@ def object_body(request: Request) -> Object:
             f" {_go_kind(value)} into Go value of type struct {{ APIVersion string"
             ' "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
         )
+    for field in ("apiVersion", "kind"):
+        if not isinstance(value.get(field), str | None):
+            raise bad_request(
+                "couldn't get version/kind; json parse error: json: cannot unmarshal"
+                f" {_go_kind(value[field])} into Go struct field .{field} of type string"
+            )
     return value
 
 
@@ -52,6 +58,8 @@ def _go_kind(value: Any) -> str:
         return "bool"
     if isinstance(value, int | float):
         return "number"
+    if isinstance(value, dict):
+        return "object"
     return "string" if isinstance(value, str) else "array" if isinstance(value, list) else "null"
 
 

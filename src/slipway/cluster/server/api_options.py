@@ -47,7 +47,7 @@ def parse_options(query: str, verb: str) -> Options:
             case "resourceVersionMatch":
                 options.resource_version_match = value
             case "limit":
-                options.limit = _integer(value) if value else 0
+                options.limit = max(0, _integer(value)) if value else 0
             case "continue":
                 options.continue_token = value
             case "labelSelector":
@@ -127,8 +127,29 @@ def check_write_options(options: Options, verb: str, *, apply: bool) -> None:
         raise _options_error(verb, *errors)
 
 
+_DELETE_FIELDS: dict[str, tuple[type, str]] = {
+    "gracePeriodSeconds": (int, "int64"),
+    "propagationPolicy": (str, "string"),
+    "orphanDependents": (bool, "bool"),
+    "preconditions": (dict, "v1.Preconditions"),
+    "dryRun": (list, "[]string"),
+}
+_GO_KINDS = {str: "string", int: "number", float: "number", bool: "bool", list: "array", dict: "object"}
+
+
+def _check_delete_fields(body: dict[str, Any]) -> None:
+    for name, (kind, go_type) in _DELETE_FIELDS.items():
+        value = body.get(name)
+        if value is not None and type(value) is not kind:
+            raise bad_request(
+                f"json: cannot unmarshal {_GO_KINDS[type(value)]} into Go struct field"
+                f" DeleteOptions.{name} of type {go_type}"
+            )
+
+
 def merge_delete_options(options: Options, body: dict[str, Any], verb: str) -> None:
-    """A DeleteOptions body takes the place of the query's options."""
+    """A DeleteOptions body takes the place of the query's options. 400 when it is none."""
+    _check_delete_fields(body)
     if (body.get("kind") or "DeleteOptions") != "DeleteOptions":
         raise bad_request(
             f"expect meta.k8s.io/v1, Kind=DeleteOptions, got {body.get('apiVersion', '')}, Kind={body['kind']}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -43,6 +44,16 @@ def object_subresources(registry: Registry, signer: TokenSigner) -> dict[tuple[s
         _only_create(call)
         return answer(pod_operations.bind(registry, call, object_body(request)), 201)
 
+    async def bind_by_body(call: Call, request: Request) -> Response:
+        # The old way: POST to `bindings`, with the pod's name in the Binding.
+        binding = object_body(request)
+        pods = registry.definitions.find("", "v1", "pods").resource
+        name = str((binding.get("metadata") or {}).get("name") or "")
+        answered = pod_operations.bind(
+            registry, dataclasses.replace(call, resource=pods, name=name, subresource="binding"), binding
+        )
+        return answer(answered, 201)
+
     async def evict(call: Call, request: Request) -> Response:
         _only_create(call)
         return answer(await pod_operations.evict(registry, call, object_body(request)), 201)
@@ -54,6 +65,7 @@ def object_subresources(registry: Registry, signer: TokenSigner) -> dict[tuple[s
     return {
         ("*", "scale"): scale,
         ("pods", "binding"): bind,
+        ("bindings", ""): bind_by_body,
         ("pods", "eviction"): evict,
         ("serviceaccounts", "token"): token,
     }
