@@ -23,7 +23,7 @@ from slipway.cluster.registry.definition import Definition
 from slipway.cluster.registry.registry import Registry, Written
 from slipway.cluster.registry.updating import update
 from slipway.cluster.schema.resource import Resource
-from slipway.cluster.server.api_bodies import apply_body, object_body, patch_change
+from slipway.cluster.server.api_bodies import apply_body, checked_body, object_body, patch_change
 from slipway.cluster.server.api_options import check_write_options, merge_delete_options, parse_options
 from slipway.cluster.server.api_paths import Target, parse_path
 from slipway.cluster.server.presentation import Presentation
@@ -187,7 +187,9 @@ class ApiServer:
             special = self._subresources.get((call.resource.qualified, ""))
             if special is not None:
                 return await special(call, request)
-            answered = self._reviews.answer(call, object_body(request))
+            resource = call.resource
+            review = checked_body(request, resource.group, resource.version, resource.kind)
+            answered = self._reviews.answer(call, review)
             return Response(201, dict(JSON), orjson.dumps(answered))
         definition = self.registry.definitions.of(call.resource)
         store = self.registry.store
@@ -280,7 +282,8 @@ def _check_terminating(request: Request, call: Call) -> None:
     if not resource.custom or call.verb not in {"create", "update", "patch"}:
         raise method_not_allowed()
     if call.verb == "create":
-        name = str((object_body(request).get("metadata") or {}).get("name") or "")
+        metadata = object_body(request).get("metadata")
+        name = str(metadata.get("name") or "") if isinstance(metadata, dict) else ""
         why = "create not allowed while custom resource definition is terminating"
         raise forbidden(resource.plural, resource.group, name, why)
 

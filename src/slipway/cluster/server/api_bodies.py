@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ from slipway.cluster.patching.merge_patch import apply_merge_patch
 from slipway.cluster.patching.strategic_merge import apply_strategic_merge_patch
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.schema import protobuf
+from slipway.cluster.schema.decoding import cannot_be_handled, decode
+from slipway.cluster.schema.go_scalars import NotDecodable
 from slipway.cluster.schema.json_bodies import BadJson, parse_json
 from slipway.cluster.status import bad_request, unsupported_media_type
 
@@ -51,6 +54,16 @@ def object_body(request: Request) -> Object:
                 f" {_go_kind(value[field])} into Go struct field .{field} of type string"
             )
     return value
+
+
+def checked_body(request: Request, group: str, version: str, kind: str) -> Object:
+    """The body as it came, of a kind that is not stored; 400 when a field has the wrong type."""
+    body = object_body(request)
+    try:
+        decode(copy.deepcopy(body), group, version, kind)
+    except NotDecodable as error:
+        raise cannot_be_handled(kind, version, error) from None
+    return body
 
 
 def _go_kind(value: Any) -> str:

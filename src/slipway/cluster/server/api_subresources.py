@@ -16,7 +16,7 @@ from slipway.cluster.patching.merge_patch import apply_merge_patch
 from slipway.cluster.registry import pod_operations, scaling
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.registry import Registry
-from slipway.cluster.server.api_bodies import object_body
+from slipway.cluster.server.api_bodies import checked_body
 from slipway.cluster.status import bad_request, method_not_allowed, unsupported_media_type
 
 Object = dict[str, Any]
@@ -34,7 +34,7 @@ def object_subresources(registry: Registry, signer: TokenSigner) -> dict[tuple[s
         if call.verb == "get":
             return answer(scaling.get_scale(registry, call))
         if call.verb == "update":
-            body = object_body(request)
+            body = checked_body(request, "autoscaling", "v1", "Scale")
             return answer(await scaling.update_scale(registry, call, lambda current: body))
         if call.verb == "patch":
             return answer(await scaling.update_scale(registry, call, _scale_patch(request)))
@@ -42,11 +42,11 @@ def object_subresources(registry: Registry, signer: TokenSigner) -> dict[tuple[s
 
     async def bind(call: Call, request: Request) -> Response:
         _only_create(call)
-        return answer(pod_operations.bind(registry, call, object_body(request)), 201)
+        return answer(pod_operations.bind(registry, call, checked_body(request, "", "v1", "Binding")), 201)
 
     async def bind_by_body(call: Call, request: Request) -> Response:
         # The old way: POST to `bindings`, with the pod's name in the Binding.
-        binding = object_body(request)
+        binding = checked_body(request, "", "v1", "Binding")
         pods = registry.definitions.find("", "v1", "pods").resource
         name = str((binding.get("metadata") or {}).get("name") or "")
         answered = pod_operations.bind(
@@ -56,11 +56,18 @@ def object_subresources(registry: Registry, signer: TokenSigner) -> dict[tuple[s
 
     async def evict(call: Call, request: Request) -> Response:
         _only_create(call)
-        return answer(await pod_operations.evict(registry, call, object_body(request)), 201)
+        return answer(
+            await pod_operations.evict(registry, call, checked_body(request, "policy", "v1", "Eviction")), 201
+        )
 
     async def token(call: Call, request: Request) -> Response:
         _only_create(call)
-        return answer(request_token(registry, signer, call, object_body(request)), 201)
+        return answer(
+            request_token(
+                registry, signer, call, checked_body(request, "authentication.k8s.io", "v1", "TokenRequest")
+            ),
+            201,
+        )
 
     return {
         ("*", "scale"): scale,

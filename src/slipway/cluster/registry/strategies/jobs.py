@@ -27,7 +27,7 @@ class JobStrategy(Strategy):
             for key in ("controller-uid", _UID):
                 labels.setdefault(key, metadata["uid"])
             for key in ("job-name", _NAME):
-                labels.setdefault(key, metadata["name"])
+                labels.setdefault(key, metadata.get("name", ""))  # without one, validation refuses it
             selector = spec.setdefault("selector", {})
             selector.setdefault("matchLabels", {}).setdefault(_UID, metadata["uid"])
         given = (template.get("metadata") or {}).get("labels")
