@@ -19,7 +19,9 @@ class Page(http.server.BaseHTTPRequestHandler):
         self.send_response(200); self.send_header("Content-Length", str(len(body)))
         self.end_headers(); self.wfile.write(body)
     def log_message(self, *words): pass
-http.server.ThreadingHTTPServer((os.environ["ADDRESS"], 8080), Page).serve_forever()
+address = os.environ["ADDRESS"]  # pods without a network of their own share loopback: each has one address there
+address = address if address.startswith("127.") else ""
+http.server.ThreadingHTTPServer((address, 8080), Page).serve_forever()
 """
 
 

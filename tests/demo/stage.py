@@ -65,7 +65,7 @@ class Stage:
         return done.stdout
 
     def slipway(self, *words: str) -> str:
-        return self.run(sys.executable, "-m", "slipway.cli.main", *words)
+        return self.run(sys.executable, "-m", "slipway.cli", *words)
 
     def kubectl(self, *words: str, text: str | None = None) -> str:
         program = shutil.which("kubectl", path=self.environment()["PATH"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from slipway.cli.main import CommandError
+from slipway.cli.errors import CommandError
 from slipway.cluster.environment import instances, leftovers
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from slipway.cli.main import CommandError
+from slipway.cli.errors import CommandError
 from slipway.cluster.environment import instances
 
 

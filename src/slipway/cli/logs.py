@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from slipway.cli.main import CommandError
+from slipway.cli.errors import CommandError
 from slipway.cluster.environment import instances
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from slipway import __version__
+from slipway.cli.errors import CommandError
 
 # Command: (module, what it is for). Modules are imported only when their command runs.
 COMMANDS = {
@@ -19,14 +20,6 @@ COMMANDS = {
     "logs": "show what a cluster's control plane said",
     "doctor": "check this machine, and remove leftovers of clusters that were killed",
 }
-
-
-class CommandError(Exception):
-    """The command cannot be carried out; the text says why and what to do."""
-
-    def __init__(self, message: str, code: int = 1) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:

@@ -11,13 +11,11 @@ import sys
 import time
 from pathlib import Path
 
-from slipway.cli.main import CommandError
+from slipway.cli.errors import CommandError
 from slipway.cluster.environment import instances
-from slipway.cluster.environment.addresses import RangeError, check_range, free_range, host_routes
-from slipway.cluster.environment.embedded import ClusterError, EmbeddedCluster
+from slipway.cluster.environment.addresses import RangeError, check_range, host_routes
 from slipway.cluster.environment.kubeconfig import write_private
 from slipway.cluster.environment.options import ClusterOptions
-from slipway.cluster.store import JournalError
 
 RUNTIMES = ("auto", "namespaces", "process", "simulated")
 
@@ -52,15 +50,14 @@ def options_of(arguments: argparse.Namespace) -> ClusterOptions:
     state = None if arguments.state == "memory" else Path(arguments.state).expanduser().absolute()
     if state is not None and not state.parent.is_dir():
         raise CommandError(f"--state {arguments.state}: the folder {state.parent} does not exist", 2)
-    routes = host_routes()
     try:
         folder = instances.folder_of(arguments.name)
-        pods = check_range(arguments.pod_range, "--pod-range", routes) if arguments.pod_range else None
-        pods = pods or free_range(16, routes, "10.244.0.0/16")
-        if arguments.service_range:
-            services = check_range(arguments.service_range, "--service-range", [*routes, pods])
-        else:
-            services = free_range(16, [*routes, pods], "10.96.0.0/16")
+        for text, option in (
+            (arguments.pod_range, "--pod-range"),
+            (arguments.service_range, "--service-range"),
+        ):
+            if text:
+                check_range(text, option, host_routes())
     except (RangeError, instances.InstanceError) as error:
         raise CommandError(str(error), 2) from None
     return ClusterOptions(
@@ -71,8 +68,8 @@ def options_of(arguments: argparse.Namespace) -> ClusterOptions:
         host=arguments.host,
         port=arguments.port,
         tls=not arguments.http,
-        pod_range=str(pods),
-        service_range=str(services),
+        pod_range=arguments.pod_range,
+        service_range=arguments.service_range,
         data=folder / "data",
     )
 
@@ -89,9 +86,18 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"warning: {options.host} is reachable by others, who still need a credential", file=sys.stderr)
     if arguments.detach:
         return _detach(options)
+    return _run_here(options)
+
+
+def _run_here(options: ClusterOptions) -> int:
+    # Imported here: whoever only starts another process need not wait for the whole cluster's code.
+    from slipway.cluster.environment.embedded import ClusterError
+    from slipway.cluster.nodes.runtime import RuntimeFailure
+    from slipway.cluster.store import JournalError
+
     try:
         asyncio.run(_serve(options))
-    except (ClusterError, JournalError, OSError) as error:
+    except (ClusterError, JournalError, RangeError, RuntimeFailure, OSError) as error:
         raise CommandError(str(error)) from None
     return 0
 
@@ -112,6 +118,8 @@ def _greet(instance: instances.Instance) -> None:
 
 
 async def _serve(options: ClusterOptions) -> None:
+    from slipway.cluster.environment.embedded import EmbeddedCluster
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not on PATH 
 
 def slipway(*words: str, home: Path) -> str:
     environment = {**os.environ, "SLIPWAY_HOME": str(home)}
-    command = [sys.executable, "-m", "slipway.cli.main", *words]
+    command = [sys.executable, "-m", "slipway.cli", *words]
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
 

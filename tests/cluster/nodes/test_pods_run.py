@@ -12,7 +12,7 @@ import pytest
 
 from slipway.cluster import ClusterOptions, EmbeddedCluster
 from slipway.cluster.client.client import Client
-from slipway.cluster.client.resources import CONFIG_MAPS, EVENTS, PODS
+from slipway.cluster.client.resources import CONFIG_MAPS, EVENTS, PODS, SERVICES
 from slipway.cluster.kubelet import LogOptions
 from slipway.cluster.status import StatusError
 
@@ -120,7 +120,8 @@ async def test_variables_come_from_everywhere(cluster: EmbeddedCluster) -> None:
     await until(client, "vars", lambda s: s.get("phase") == "Succeeded")
     log = cluster.kubelets[NODE].logs("default", "vars", "main", LogOptions())
     text = b"".join([chunk async for chunk in log]).decode()
-    assert text == "vars-green-$(UNKNOWN)-$(NAME) 10.96.0.1\n"
+    service = (await client.get(SERVICES, "kubernetes", "default"))["spec"]["clusterIP"]
+    assert text == f"vars-green-$(UNKNOWN)-$(NAME) {service}\n"
 
 
 async def test_an_image_that_nobody_declared_fails_as_a_pull_does(cluster: EmbeddedCluster) -> None:

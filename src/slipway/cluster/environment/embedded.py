@@ -7,6 +7,7 @@ in a thread for synchronous callers, `slipway up` in a process of its own.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime
 import secrets
 import tempfile
@@ -19,7 +20,7 @@ from slipway.cluster.client.client import Client
 from slipway.cluster.client.transport import InProcessTransport
 from slipway.cluster.clock import Clock
 from slipway.cluster.controllers.runner import ControllerRunner
-from slipway.cluster.environment import parts
+from slipway.cluster.environment import addresses, parts
 from slipway.cluster.environment.control_plane import ControlPlane
 from slipway.cluster.environment.kubeconfig import kubeconfig
 from slipway.cluster.environment.kubernetes_service import ensure_kubernetes_service, service_address
@@ -49,6 +50,7 @@ class EmbeddedCluster:
         self._authority: CertificateAuthority | None = None
         self._admin: KeyPair | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._ranges = addresses.RangeLeases()
         self._running: list[parts.Part] = []
         self._controllers: ControllerRunner | None = None
         self.kubelets: dict[str, Kubelet] = {}
@@ -112,7 +114,24 @@ class EmbeddedCluster:
             await self.stop()
             raise
 
+    def _lease_ranges(self) -> ClusterOptions:
+        """The options with ranges that nobody else has. Without real pods nothing is routed: any will do."""
+        asked = self.options
+        if asked.runtime == "simulated" or not asked.nodes:
+            return dataclasses.replace(
+                asked,
+                pod_range=asked.pod_range or addresses.PODS,
+                service_range=asked.service_range or addresses.SERVICES,
+            )
+        routes = addresses.host_routes()
+        pods = self._ranges.take(asked.pod_range, "--pod-range", addresses.PODS, routes)
+        services = self._ranges.take(
+            asked.service_range, "--service-range", addresses.SERVICES, [*routes, pods]
+        )
+        return dataclasses.replace(asked, pod_range=str(pods), service_range=str(services))
+
     async def _start(self) -> None:
+        self.options = self._lease_ranges()
         self._plane = ControlPlane.create(self.options, self.clock)
         self.kubelets = self._plane.kubelets
         await self._plane.bootstrap()
@@ -213,6 +232,7 @@ class EmbeddedCluster:
             self._listener = None
         if self._plane is not None:
             self._plane.close()
+        self._ranges.release()
         if self._folder is not None:
             folder, self._folder = self._folder, None
             await asyncio.to_thread(folder.cleanup)

@@ -124,7 +124,7 @@ def detach(name: str, arguments: Sequence[str], timeout: float = 30.0) -> Instan
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "slipway.cli.main", "up", *arguments],
+            [sys.executable, "-m", "slipway.cli", "up", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -32,6 +32,6 @@ class ClusterOptions:
     anonymous: bool = True
     tokens: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)  # token: (user, groups)
     window: int = 20_000
-    service_range: str = "10.96.0.0/16"
-    pod_range: str = "10.244.0.0/16"
+    service_range: str = ""  # empty: a free range, 10.96.0.0/16 if it is
+    pod_range: str = ""  # the same, 10.244.0.0/16
     data: Path | None = None  # where nodes keep logs and volumes; a temporary folder by default
