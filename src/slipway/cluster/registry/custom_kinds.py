@@ -105,8 +105,6 @@ def _decode(resource: Resource, version: CustomVersion, obj: Object, mode: str) 
         warnings = report_unknown(unknown, mode)
     except (MalformedMetadata, StatusError) as error:
         raise cannot_be_handled(resource.kind, resource.version, error) from None
-    if version.deprecation_warning:
-        warnings.append(version.deprecation_warning)
     return obj, warnings
 
 

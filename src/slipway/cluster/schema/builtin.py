@@ -141,6 +141,17 @@ def returns_deleted(resource: Resource, minor: str = DEFAULT_MINOR) -> bool:
     return (resource.group, resource.version, resource.plural) in _returned_when_deleted(minor)
 
 
+def deprecation_of(resource: Resource) -> str:
+    """The warning with which every request for a deprecated built-in resource is answered, or ""."""
+    return _deprecations().get(f"{resource.api_version}/{resource.plural}", "")
+
+
+@cache
+def _deprecations() -> dict[str, str]:
+    warnings: dict[str, str] = json.loads((DATA / "deprecations.json").read_text())["warnings"]
+    return warnings
+
+
 @cache
 def _returned_when_deleted(minor: str) -> frozenset[tuple[str, str, str]]:
     return frozenset(

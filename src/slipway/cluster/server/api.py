@@ -22,6 +22,7 @@ from slipway.cluster.registry.creating import create
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.registry.registry import Registry, Written
 from slipway.cluster.registry.updating import update
+from slipway.cluster.schema.builtin import deprecation_of
 from slipway.cluster.schema.resource import Resource
 from slipway.cluster.server.api_bodies import apply_body, checked_body, object_body, patch_change
 from slipway.cluster.server.api_options import check_write_options, merge_delete_options, parse_options
@@ -116,7 +117,12 @@ class ApiServer:
                 return Response(404, {"content-type": "text/plain; charset=utf-8"}, b"404 page not found\n")
             raise resource_not_found()
         call.resource = resource
-        response = await self._dispatch(request, call, target)
+        custom = self.registry.definitions.of(resource).custom if resource.custom else {}
+        call.warnings += filter(None, [custom.get("warning") or deprecation_of(resource)])
+        try:
+            response = await self._dispatch(request, call, target)
+        except StatusError as error:
+            response = status_response(error)
         for warning in dict.fromkeys(call.warnings):
             _add_warning(response, warning)
         return response
