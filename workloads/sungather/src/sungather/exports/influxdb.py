@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 
+from sungather.errors import os_reason
 from sungather.exports.destination import Blocked, Delivery, Item, Later
 from sungather.exports.mqtt import clean_model
 from sungather.readings.snapshot import Snapshot
@@ -146,7 +147,7 @@ class InfluxDb:
             except TimeoutError:
                 raise Later(f"{self._url} did not answer within {self._timeout:g} s") from None
             except (aiohttp.ClientError, OSError) as error:
-                raise Later(f"{self._url}: {error}") from error
+                raise Later(f"{self._url}: {_reason(error)}") from error
             self._version = "1" if told.lstrip("v").startswith("1.") else "3" if told.startswith("3") else "2"
             log.info("influxdb: version %s, write API %s", told or "unknown", self._version)
         return self._version
@@ -185,7 +186,7 @@ class InfluxDb:
         except TimeoutError:
             raise Later(f"{self._url} did not answer within {self._timeout:g} s") from None
         except (aiohttp.ClientError, asyncio.IncompleteReadError, OSError) as error:
-            raise Later(f"{self._url}: {error}") from error
+            raise Later(f"{self._url}: {_reason(error)}") from error
 
     def _session(self) -> aiohttp.ClientSession:
         if self._http is None:
@@ -201,6 +202,11 @@ class InfluxDb:
         if self._http is not None:
             await self._http.close()
             self._http = None
+
+
+def _reason(error: Exception) -> str:
+    """The operating system's word where there is one."""
+    return os_reason(error) if isinstance(error, OSError) else str(error) or type(error).__name__
 
 
 def _missing_database(status: int, text: str) -> bool:

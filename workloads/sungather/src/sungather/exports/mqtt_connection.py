@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sungather.errors import os_reason
 from sungather.exports import mqtt_packets as mqtt
 from sungather.exports.destination import Blocked, Later
 from sungather.exports.mqtt_packets import Malformed, Message
@@ -65,7 +66,7 @@ class Connection:
             except Malformed as error:
                 raise Later(f"{_where(broker)} does not speak MQTT: {error}") from error
             except OSError as error:
-                raise Later(f"{_where(broker)}: {error.strerror or error}") from error
+                raise Later(f"{_where(broker)}: {os_reason(error)}") from error
             if connection is not None:
                 return connection
             if reason != 0x84:

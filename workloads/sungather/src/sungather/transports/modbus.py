@@ -11,6 +11,7 @@ import ssl
 import struct
 from collections.abc import Sequence
 
+from sungather.errors import os_reason
 from sungather.registers.register import Kind
 from sungather.transports.pins import Pins
 from sungather.transports.transport import BrokenReply, NoReply, Refusal, Unreachable
@@ -142,7 +143,7 @@ async def connect(
     except ssl.SSLError as error:
         raise Unreachable(f"{host}:{port}: TLS handshake failed: {error.reason}") from error
     except OSError as error:
-        raise Unreachable(f"{host}:{port}: {error.strerror or error}") from error
+        raise Unreachable(f"{host}:{port}: {os_reason(error)}") from error
 
 
 async def end(writer: asyncio.StreamWriter | None) -> None:
