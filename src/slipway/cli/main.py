@@ -18,6 +18,7 @@ COMMANDS = {
     "env": "print the shell commands that select a cluster",
     "kubeconfig": "print a cluster's kubeconfig, or its path",
     "logs": "show what a cluster's control plane said",
+    "images": "say what image names stand for on this machine",
     "doctor": "check this machine, and remove leftovers of clusters that were killed",
 }
 

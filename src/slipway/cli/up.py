@@ -70,6 +70,7 @@ def options_of(arguments: argparse.Namespace) -> ClusterOptions:
         tls=not arguments.http,
         pod_range=arguments.pod_range,
         service_range=arguments.service_range,
+        images=instances.home() / "images.yaml",
         data=folder / "data",
     )
 

@@ -34,4 +34,5 @@ class ClusterOptions:
     window: int = 20_000
     service_range: str = ""  # empty: a free range, 10.96.0.0/16 if it is
     pod_range: str = ""  # the same, 10.244.0.0/16
+    images: Path | None = None  # what image names stand for, see nodes/images.py; read at each pull
     data: Path | None = None  # where nodes keep logs and volumes; a temporary folder by default

@@ -79,6 +79,7 @@ def nodes(options: ClusterOptions, connect: Connect, clock: Clock, folder: Path)
         service_range=options.service_range,
         seed=options.seed,
         version=options.version,
+        mapping=options.images,
     )
     return ClusterNodes(settings, connect, clock)
 

@@ -107,19 +107,23 @@ def _apply(layers: list[Path], root: Path) -> None:
 
 
 def _apply_layer(tar: tarfile.TarFile, root: Path) -> None:
+    """First what the layer takes away from those below, wherever it says so; then what it brings."""
     owners = os.geteuid() == 0
-    for member in tar:
+    members = tar.getmembers()
+    for member in members:
         path = PurePosixPath(member.name)
         if path.name == _OPAQUE:
             _empty(_inside(root, path.parent))
         elif path.name.startswith(_WHITEOUT):
             _remove(_inside(root, path.parent / path.name.removeprefix(_WHITEOUT)))
-        else:
-            place = _inside(root, path)
-            if place.is_symlink() or (place.exists() and not (place.is_dir() and member.isdir())):
-                _remove(place)
-            if not member.isdev():
-                tar.extract(member, root, numeric_owner=owners, filter="tar")
+    for member in members:
+        path = PurePosixPath(member.name)
+        place = _inside(root, path)
+        if path.name.startswith(_WHITEOUT) or member.isdev():
+            continue
+        if place.is_symlink() or (place.exists() and not (place.is_dir() and member.isdir())):
+            _remove(place)
+        tar.extract(member, root, numeric_owner=owners, filter="tar")
 
 
 def _inside(root: Path, path: PurePosixPath) -> Path:

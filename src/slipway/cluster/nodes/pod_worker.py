@@ -61,6 +61,7 @@ _FIELD = {
 _SIGTERM, _SIGKILL = 15, 9
 _PULL_SHOWN = 2.0  # seconds that ErrImagePull stands before it becomes ImagePullBackOff
 _REPORT_RETRY = 1.0
+_SETTLE = 0.005  # seconds in which changes that follow each other become one report
 
 
 class PodWorker:
@@ -476,6 +477,7 @@ class PodWorker:
     async def _write_status(self) -> None:
         meta = self.pod["metadata"]
         while self._unreported and not self.state.withdrawn:
+            await self.around.clock.sleep(_SETTLE)
             self._unreported = False
             body = {"metadata": {"uid": meta["uid"]}, "status": clone(self._reported)}
             try:
