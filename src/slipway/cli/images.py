@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from slipway.cli.main import CommandError
+from slipway.cli.errors import CommandError
 from slipway.cluster.environment.instances import home
 from slipway.cluster.nodes.images import MappingError, Row, read_rows, stand_ins
 

@@ -85,6 +85,13 @@ def remove(cluster: str | None = None) -> list[Leftover]:
     return removed
 
 
+def remove_interfaces() -> None:
+    """Of clusters that were killed: their routes would be in the way of a new one's."""
+    for item in _interfaces():
+        with contextlib.suppress(OSError), Netlink() as netlink:
+            netlink.delete(item.name)
+
+
 def _start_time(pid: int) -> int:
     try:
         text = Path(f"/proc/{pid}/stat").read_text()

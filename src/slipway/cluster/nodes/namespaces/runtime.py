@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 
 from slipway.cluster.clock import Clock
+from slipway.cluster.nodes.leftovers import remove_interfaces
 from slipway.cluster.nodes.local_runtime import LocalRuntime, Running
 from slipway.cluster.nodes.runtime import RuntimeFailure, Sandbox, SandboxRequest
 from slipway.cluster.nodes.simulated import node_ranges
@@ -74,6 +75,8 @@ class NamespacesRuntime(LocalRuntime):
         try:
             if self.rootless:
                 await self.spawner.ask(f"{_RECIPES}:enter_user_namespace")
+            else:
+                remove_interfaces()
             await self.spawner.ask(
                 f"{_RECIPES}:make_network",
                 bridge=self.bridge,
