@@ -8,6 +8,7 @@ from typing import Any
 from slipway.cluster.registry.decoding_modes import report
 from slipway.cluster.registry.definition import Definition, Row, row_of
 from slipway.cluster.registry.strategies import strategy_of
+from slipway.cluster.registry.validation import validate
 from slipway.cluster.schema.builtin import DEFAULT_MINOR, shape_of
 from slipway.cluster.schema.builtin_selectors import field_selectors
 from slipway.cluster.schema.crd import set_defaults
@@ -36,7 +37,7 @@ def make_builtin(resource: Resource, minor: str = DEFAULT_MINOR) -> Definition:
         shape=partial(shape_of, resource.group, resource.version, resource.kind, minor),
         decode=partial(_decode, resource, minor),
         default=partial(_default, resource, minor),
-        validate=_no_errors,
+        validate=partial(_validate, resource),
         to_storage=_unchanged if same else partial(_retagged, storage_version),
         from_storage=_unchanged if same else partial(_retagged, resource.api_version),
         selectable=selectable,
@@ -74,5 +75,13 @@ def _retagged(api_version: str, obj: Object) -> Object:
     return {**obj, "apiVersion": api_version}
 
 
-def _no_errors(obj: Object, old: Object | None, subresource: str) -> list[FieldError]:
-    return []
+def _validate(resource: Resource, obj: Object, old: Object | None, subresource: str) -> list[FieldError]:
+    """Through a sub-resource only a part changes, which its strategy knows; metadata is checked always."""
+    return validate(
+        resource.group,
+        "" if subresource else resource.kind,
+        resource.qualified,
+        obj,
+        old,
+        namespaced=resource.namespaced,
+    )

@@ -15,7 +15,6 @@ from slipway.cluster.registry.object_metadata import (
     check_type,
     drop_empty,
     meta,
-    missing_name,
 )
 from slipway.cluster.registry.registry import Registry, Written, stamped
 from slipway.cluster.status import StatusError, already_exists, invalid
@@ -82,10 +81,7 @@ def _prepare_metadata(registry: Registry, call: Call, definition: Definition, ob
 
 def _validate(registry: Registry, call: Call, definition: Definition, obj: Object) -> None:
     metadata = obj["metadata"]
-    errors = []
-    if not metadata.get("name"):
-        errors.append(missing_name())
-    errors += definition.validate(obj, None, "")
+    errors = definition.validate(obj, None, "")
     errors += definition.strategy.validate(registry, call, obj, None)
     if errors:
         resource = definition.resource

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from slipway.cluster.schema.resource import Resource
-from slipway.cluster.status import FieldError, bad_request
+from slipway.cluster.status import bad_request
 
 Object = dict[str, Any]
 
@@ -101,7 +101,3 @@ def drop_empty(metadata: Object) -> None:
     ):
         if name in metadata and not metadata[name]:
             del metadata[name]
-
-
-def missing_name() -> FieldError:
-    return FieldError("FieldValueRequired", "metadata.name", detail="name or generateName is required")

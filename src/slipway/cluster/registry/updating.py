@@ -143,21 +143,7 @@ def _without(obj: Object, names: set[str]) -> Object:
 
 
 def _validate(registry: Registry, call: Call, definition: Definition, obj: Object, old: Object) -> None:
-    errors = []
-    if old["metadata"].get("deletionTimestamp"):
-        known = old["metadata"].get("finalizers") or []
-        added = [f for f in obj["metadata"].get("finalizers") or [] if f not in known]
-        if added:
-            listed = ", ".join(f'"{name}"' for name in added)
-            errors.append(
-                FieldError(
-                    "FieldValueForbidden",
-                    "metadata.finalizers",
-                    detail="no new finalizers can be added if the object is being deleted, found new"
-                    f" finalizers []string{{{listed}}}",
-                )
-            )
-    errors += definition.validate(obj, old, call.subresource)
+    errors = definition.validate(obj, old, call.subresource)
     errors += definition.strategy.validate(registry, call, obj, old)
     if errors:
         raise invalid(definition.resource.kind, definition.resource.group, call.name, errors)

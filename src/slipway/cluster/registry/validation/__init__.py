@@ -74,6 +74,10 @@ _KINDS: dict[tuple[str, str], KindCheck] = {
 }
 
 
+# Groups whose kinds are validated outside of Kubernetes' own packages
+_ANY_FINALIZER = frozenset({"apiextensions.k8s.io", "apiregistration.k8s.io"})
+
+
 def validate(
     group: str, kind: str, resource: str, obj: Object, old: Object | None, *, namespaced: bool
 ) -> list[FieldError]:
@@ -82,7 +86,14 @@ def validate(
     `resource` is the qualified plural ("deployments.apps").
     """
     found = Findings()
-    metadata_errors(found, obj, old, namespaced=namespaced, form=name_form(resource))
+    metadata_errors(
+        found,
+        obj,
+        old,
+        namespaced=namespaced,
+        form=name_form(resource),
+        any_finalizer=group in _ANY_FINALIZER,
+    )
     check = _KINDS.get((group, kind))
     if check is not None:
         check(found, obj, old)

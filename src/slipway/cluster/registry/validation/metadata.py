@@ -38,9 +38,18 @@ def name_form(resource: str) -> Check:
 
 
 def metadata_errors(
-    found: Findings, obj: Object, old: Object | None, *, namespaced: bool, form: Check
+    found: Findings,
+    obj: Object,
+    old: Object | None,
+    *,
+    namespaced: bool,
+    form: Check,
+    any_finalizer: bool = False,
 ) -> None:
-    """What is wrong with the metadata of an object that is created, or updated from `old`."""
+    """What is wrong with the metadata of an object that is created, or updated from `old`.
+
+    `any_finalizer` takes names without a domain too, as custom objects and their definitions may have them.
+    """
     meta = obj.get("metadata") or {}
     if old is None:
         _names(found, meta, form)
@@ -51,7 +60,8 @@ def metadata_errors(
     annotations_errors(found, "metadata.annotations", meta.get("annotations") or {})
     _owners(found, meta.get("ownerReferences") or [])
     for index, finalizer in enumerate(meta.get("finalizers") or ()):
-        finalizer_errors(found, "metadata.finalizers", f"metadata.finalizers[{index}]", finalizer)
+        own_path = "" if any_finalizer else f"metadata.finalizers[{index}]"
+        finalizer_errors(found, "metadata.finalizers", own_path, finalizer)
     _managers(found, meta.get("managedFields") or [])
     if old is not None:
         _unchanged(found, meta, old.get("metadata") or {})
@@ -122,9 +132,10 @@ def _owners(found: Findings, owners: list[Object]) -> None:
 
 
 def finalizer_errors(found: Findings, path: str, own_path: str, finalizer: str) -> None:
+    """The form of a finalizer, and (with `own_path`) that it has a domain or is one of the standard ones."""
     for text in names.label_key(finalizer):
         found.invalid(path, finalizer, text.replace("a valid label key", "a qualified name"))
-    if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+    if own_path and "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
         found.invalid(
             own_path, finalizer, "name is neither a standard finalizer name nor is it fully qualified"
         )

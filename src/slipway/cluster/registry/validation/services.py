@@ -249,6 +249,7 @@ def endpoints_errors(found: Findings, obj: Object, old: Object | None) -> None:
 
 
 def _endpoint_address(found: Findings, path: str, address: Object) -> None:
+    """An embedded cluster lives on loopback addresses, so unlike upstream these are taken."""
     text = address.get("ip", "")
     parsed = parse_address(text)
     if parsed is None:
@@ -256,8 +257,6 @@ def _endpoint_address(found: Findings, path: str, address: Object) -> None:
         found.invalid(f"{path}.ip", text, "must be a valid IP address")
     elif parsed.is_unspecified:
         found.invalid(f"{path}.ip", text, f"may not be unspecified ({parsed})")
-    elif parsed.is_loopback:
-        found.invalid(f"{path}.ip", text, "may not be in the loopback range (127.0.0.0/8, ::1/128)")
     elif parsed.is_link_local:
         found.invalid(f"{path}.ip", text, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
     if address.get("hostname"):
