@@ -89,8 +89,11 @@ async def test_kubectl_gets_all_in_two_documents_with_its_own_content_type(
     assert (version["version"], version["freshness"]) == ("v1", "Current")
     deployments = next(row for row in version["resources"] if row["resource"] == "deployments")
     assert deployments["scope"] == "Namespaced"
-    assert deployments["responseKind"] == {"group": "apps", "version": "v1", "kind": "Deployment"}
-    assert {sub["subresource"] for sub in deployments["subresources"]} == {"scale", "status"}
+    assert deployments["responseKind"] == {"group": "", "version": "", "kind": "Deployment"}
+    assert [sub["responseKind"] for sub in deployments["subresources"]] == [
+        {"group": "autoscaling", "version": "v1", "kind": "Scale"},
+        {"group": "", "version": "", "kind": "Deployment"},
+    ]
     core = await _document(discovery, "/api", accept=accept)
     assert core["items"][0]["metadata"] == {}
 

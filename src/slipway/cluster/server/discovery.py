@@ -82,7 +82,7 @@ class Discovery:
             self._made.clear()
             self._generation = self._catalogue.generation
         if key not in self._made:
-            self._made[key] = orjson.dumps(make())
+            self._made[key] = orjson.dumps(make()) + b"\n"
         return self._made[key]
 
     def _maker(self, path: str) -> Callable[[], Object] | None:
@@ -140,10 +140,12 @@ class Discovery:
         for resource in sorted(self._catalogue.of_version(group, version), key=lambda r: r.plural):
             rows.append(_row(resource))
             rows += [_sub_row(resource, sub) for sub in resource.subresources]
+        if not group:  # the oldest document of all has no apiVersion
+            return {"kind": "APIResourceList", "groupVersion": version, "resources": rows}
         return {
             "kind": "APIResourceList",
             "apiVersion": "v1",
-            "groupVersion": f"{group}/{version}" if group else version,
+            "groupVersion": f"{group}/{version}",
             "resources": rows,
         }
 
@@ -190,7 +192,7 @@ class Discovery:
         for resource in sorted(self._catalogue.of_version(group, version), key=lambda r: r.plural):
             row: Object = {
                 "resource": resource.plural,
-                "responseKind": {"group": group, "version": version, "kind": resource.kind},
+                "responseKind": _response_kind(resource, group, version, resource.kind),
                 "scope": "Namespaced" if resource.namespaced else "Cluster",
                 "singularResource": resource.singular,
                 "verbs": _verbs(resource),
@@ -203,12 +205,18 @@ class Discovery:
                 row["subresources"] = [
                     {
                         "subresource": sub.name,
-                        "responseKind": {"group": sub.group, "version": sub.version, "kind": sub.kind},
+                        "responseKind": _response_kind(resource, sub.group, sub.version, sub.kind),
                         "verbs": sorted(sub.verbs),
                     }
                     for sub in resource.subresources
                 ]
             yield row
+
+
+def _response_kind(resource: Resource, group: str, version: str, kind: str) -> Object:
+    """Built-in kinds leave out what is that of the document's own group version; custom ones say it."""
+    own = not resource.custom and (group, version) == (resource.group, resource.version)
+    return {"group": "" if own else group, "version": "" if own else version, "kind": kind}
 
 
 def _verbs(resource: Resource) -> list[str]:

@@ -30,7 +30,7 @@ def encode(value: Any, form: Representation) -> bytes:
             value, Dumper=_DUMPER, default_flow_style=False, allow_unicode=True, encoding="utf-8"
         )
         return text
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2 if form.pretty else None)
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2) if form.pretty else orjson.dumps(value) + b"\n"
 
 
 class Presentation:
@@ -64,7 +64,7 @@ class Presentation:
 
     def object(self, record: Record, status: int = 200) -> Response:
         if self.form.plain:
-            return self._response(api_encoding.object_bytes(self._definition, record), status)
+            return self._response(api_encoding.object_bytes(self._definition, record) + b"\n", status)
         return self._response(encode(self._object(record), self.form), status)
 
     def _object(self, record: Record) -> Object:
@@ -79,7 +79,7 @@ class Presentation:
 
     def listing(self, listing: Listing) -> Response:
         if self.form.plain:
-            return self._response(api_encoding.list_bytes(self._definition, listing))
+            return self._response(api_encoding.list_bytes(self._definition, listing) + b"\n")
         if self.form.form == "object":
             whole = orjson.loads(api_encoding.list_bytes(self._definition, listing))
             return self._response(encode(whole, self.form))

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from slipway.cluster.schema import crd_columns
 from slipway.cluster.schema.resource import Resource
-from slipway.cluster.server.printers.columns import columns_of
+from slipway.cluster.server.printers.columns import columns_of, default_columns
 from slipway.cluster.server.printers.storage import is_default_class
 from slipway.cluster.server.printers.subject import Subject
 from slipway.cluster.server.printers.workloads import row_conditions
@@ -86,7 +86,8 @@ class TableMaker:
             "apiVersion": f"meta.k8s.io/{self._version}",
             "metadata": metadata,
             "columnDefinitions": self.definitions() if headers else None,
-            "rows": rows,
+            # The API server's own default leaves an empty list out of an empty list.
+            "rows": None if not rows and self._built_in == default_columns() else rows,
         }
 
     def single(self, obj: Object, now: float, *, headers: bool = True) -> Object:

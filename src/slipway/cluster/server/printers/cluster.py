@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slipway.cluster.server.printers.durations import human_duration
 from slipway.cluster.server.printers.network import selector_text
-from slipway.cluster.server.printers.subject import Object, Subject, cell, condition
+from slipway.cluster.server.printers.subject import Object, Subject, cell, condition, condition_is_true
 
 _ROLE_PREFIX = "node-role.kubernetes.io/"
 
@@ -202,6 +202,19 @@ def parameter_reference(subject: Subject) -> str:
 def dangling(subject: Subject) -> str:
     found = condition(subject.at("status.conditions"), "Dangling")
     return str(found.get("status")) if found else "?"
+
+
+@cell
+def served_versions(subject: Subject) -> str:
+    served = [version for version in subject.items("spec.versions") if version.get("served")]
+    return ",".join(
+        sorted(f"{version.get('name')}{'(storage)' if version.get('storage') else ''}" for version in served)
+    )
+
+
+@cell
+def established(subject: Subject) -> bool:
+    return condition_is_true(subject.at("status.conditions"), "Established")
 
 
 @cell

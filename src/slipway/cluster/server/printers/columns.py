@@ -23,8 +23,12 @@ class Column:
 
 def columns_of(group: str, kind: str) -> tuple[Column, ...]:
     """The columns of a built-in kind; Name and Created At for those without any of their own."""
-    known = _all()
-    return known.get(f"{group}/{kind}") or known["*/*"]
+    return _all().get(f"{group}/{kind}") or default_columns()
+
+
+def default_columns() -> tuple[Column, ...]:
+    """Name and Created At."""
+    return _all()["*/*"]
 
 
 @cache
