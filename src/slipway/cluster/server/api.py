@@ -211,13 +211,13 @@ class ApiServer:
                 if call.name and not call.subresource:
                     raise method_not_allowed()
                 check_write_options(call.options, call.verb, apply=False)
-                written = await create(self.registry, call, object_body(request))
+                written = await create(self.registry, call, object_body(request, call.resource.kind))
                 return shown.object(written.record, 201)
             case "update":
                 if not call.name:
                     raise method_not_allowed()
                 check_write_options(call.options, call.verb, apply=False)
-                written = await update(self.registry, call, object_body(request))
+                written = await update(self.registry, call, object_body(request, call.resource.kind))
                 return shown.object(written.record, 201 if written.created else 200)
             case "patch":
                 return await self._patch(request, definition, call, shown)
@@ -258,7 +258,7 @@ class ApiServer:
 
     def _delete_options(self, request: Request, call: Call) -> None:
         if request.body:
-            merge_delete_options(call.options, object_body(request), call.verb)
+            merge_delete_options(call.options, object_body(request, "DeleteOptions"), call.verb)
 
     def _deleted(self, definition: Definition, call: Call, written: Written, shown: Presentation) -> Response:
         if not written.deleted or definition.row.returns_object:
@@ -288,7 +288,7 @@ def _check_terminating(request: Request, call: Call) -> None:
     if not resource.custom or call.verb not in {"create", "update", "patch"}:
         raise method_not_allowed()
     if call.verb == "create":
-        metadata = object_body(request).get("metadata")
+        metadata = object_body(request, resource.kind).get("metadata")
         name = str(metadata.get("name") or "") if isinstance(metadata, dict) else ""
         why = "create not allowed while custom resource definition is terminating"
         raise forbidden(resource.plural, resource.group, name, why)

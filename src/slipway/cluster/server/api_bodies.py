@@ -27,38 +27,66 @@ def _media(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def object_body(request: Request) -> Object:
-    """The object in the body; 400 when it cannot be read, 415 for a media type that is not served."""
+class Unreadable(ValueError):
+    """A body that is no object of any kind; the text is what decoding it said."""
+
+
+def object_body(request: Request, kind: str) -> Object:
+    """The object in the body; 400 when it cannot be read, 415 for a media type that is not served.
+
+    `kind` is what was expected; the body may still say another.
+    """
+    try:
+        value = _value(request)
+        if value is None:
+            value = {}  # `null` is an object that says nothing
+        _check_type_meta(value)
+    except Unreadable as error:
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {kind}): {error} ({_summary(request.body)})"
+        ) from None
+    body: Object = value
+    return body
+
+
+def _value(request: Request) -> Any:
     media = _media(request)
     if media in {"", "application/json", "text/json"}:
-        value = _json(request.body)
-    elif media == "application/yaml":
-        value = _yaml(request.body)
-    elif media == protobuf.MEDIA_TYPE:
-        value = _protobuf(request.body)
-    else:
-        raise unsupported_media_type(
-            "the body of the request was in an unknown format - accepted media types include:"
-            " application/json, application/yaml, application/vnd.kubernetes.protobuf"
-        )
+        return _json(request.body)
+    if media == "application/yaml":
+        return _yaml(request.body)
+    if media == protobuf.MEDIA_TYPE:
+        return _protobuf(request.body)
+    raise unsupported_media_type(
+        "the body of the request was in an unknown format - accepted media types include:"
+        " application/json, application/yaml, application/vnd.kubernetes.protobuf"
+    )
+
+
+def _check_type_meta(value: Any) -> None:
+    """What every decoder looks at first."""
+    said = "couldn't get version/kind; json parse error: json: cannot unmarshal"
     if not isinstance(value, dict):
-        raise bad_request(
-            "couldn't get version/kind; json parse error: json: cannot unmarshal"
-            f" {_go_kind(value)} into Go value of type struct {{ APIVersion string"
+        raise Unreadable(
+            f"{said} {_go_kind(value)} into Go value of type struct {{ APIVersion string"
             ' "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
         )
     for field in ("apiVersion", "kind"):
         if not isinstance(value.get(field), str | None):
-            raise bad_request(
-                "couldn't get version/kind; json parse error: json: cannot unmarshal"
-                f" {_go_kind(value[field])} into Go struct field .{field} of type string"
-            )
-    return value
+            raise Unreadable(f"{said} {_go_kind(value[field])} into Go struct field .{field} of type string")
+
+
+def _summary(body: bytes) -> str:
+    """The body's first 30 bytes: as text when it looks like JSON, else in hexadecimal."""
+    if not body:
+        return "<empty>"
+    start = body[:30].decode(errors="replace") if body[:1] == b"{" else body[:30].hex()
+    return start + " ..." if len(body) > 30 else start
 
 
 def checked_body(request: Request, group: str, version: str, kind: str) -> Object:
     """The body as it came, of a kind that is not stored; 400 when a field has the wrong type."""
-    body = object_body(request)
+    body = object_body(request, kind)
     try:
         decode(copy.deepcopy(body), group, version, kind)
     except NotDecodable as error:
@@ -80,21 +108,21 @@ def _json(body: bytes) -> Any:
     try:
         return parse_json(body)
     except BadJson as error:
-        raise bad_request(f"couldn't get version/kind; json parse error: {error}") from None
+        raise Unreadable(f"couldn't get version/kind; json parse error: {error}") from None
 
 
 def _protobuf(body: bytes) -> Any:
     try:
         return protobuf.decode(body)
     except protobuf.ProtobufError as error:
-        raise bad_request(f"the object provided is unrecognized: {error}") from None
+        raise Unreadable(str(error)) from None
 
 
 def _yaml(body: bytes) -> Any:
     try:
         return yaml.load(body, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise bad_request(f"error converting YAML to JSON: {error}") from None
+        raise Unreadable(f"yaml: {error}") from None
 
 
 def patch_change(request: Request, definition: Definition, media: str) -> Callable[[Object], Object]:
@@ -123,7 +151,10 @@ def apply_body(request: Request) -> Object:
     try:
         value = orjson.loads(request.body)
     except orjson.JSONDecodeError:
-        value = _yaml(request.body)
+        try:
+            value = _yaml(request.body)
+        except Unreadable as error:
+            raise bad_request(f"error decoding YAML: {error}") from None
     if not isinstance(value, dict):
         raise bad_request("error decoding YAML: the configuration is not an object")
     return value
