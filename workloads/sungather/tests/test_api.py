@@ -224,6 +224,7 @@ async def test_what_changes_something_needs_json_and_the_token(served, hybrid):
 async def test_without_a_token_only_this_machine_may_change_something(served, hybrid):
     _, client = await served({"port": hybrid.port})
     assert (await client.post("/api/pause", **{"X-Forwarded-For": "192.0.2.1"}))[0] == 403
+    assert (await client.post("/api/pause", Host="evil.example"))[0] == 403
     assert (await client.post("/api/pause"))[0] == 200
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 
 
 async def test_a_hybrid_is_recognised_and_read(run, hybrid):
@@ -64,6 +65,31 @@ async def test_an_inverter_that_is_off_at_the_start_is_found_later_without_a_res
     assert application.collector.snapshot.identity.model == "SH10RT"
     assert len(application.collector.snapshot.shown()) > 30
     await late.stop()
+
+
+async def test_an_inverter_that_refuses_everything_is_offline_and_asked_again_each_time(run, hybrid):
+    hybrid.fault = lambda frame: hybrid.wrap(frame, bytes((frame[7] | 0x80, 2)))
+    application = run({"port": hybrid.port})
+    for _ in range(3):
+        cycle = await application.collector.collect()
+        assert cycle.snapshot is None
+    assert str(application.collector.state) == "offline"
+    hybrid.fault = None
+    cycle = await application.collector.collect()
+    assert cycle.snapshot.identity.model == "SH10RT"
+    assert len(cycle.snapshot.shown()) > 30
+
+
+async def test_a_full_disk_is_logged_once_and_readings_are_still_shown(run, hybrid, caplog, monkeypatch):
+    application = run({"port": hybrid.port})
+
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(application.ledger, "take", full)
+    for _ in range(3):
+        assert (await application.collector.collect()).snapshot is not None
+    assert caplog.text.count("disk is full") == 1
 
 
 async def test_collections_never_overlap(run, hybrid):

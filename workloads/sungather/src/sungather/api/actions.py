@@ -195,16 +195,19 @@ class Actions:
         return await self.exports({"export": parameters.text("export")})
 
     async def _collect(self, wait: float) -> Any:
-        self._app.collector.collect_soon()
+        collector = self._app.collector
+        was_offline = str(collector.state) == "offline"
         try:
             async with asyncio.timeout(wait):
-                cycle = await self._app.collector.collect()
+                cycle = await collector.collect()
         except TimeoutError:
             raise ActionError(f"no reading within {wait:g} s; the collector goes on trying", 504) from None
         if cycle.error is not None:
             raise ActionError(
                 f"the inverter could not be read: {cycle.error} {cycle.error.hint}".strip(), 502
             )
+        if was_offline:
+            collector.collect_soon()  # ends the long pause between tries
         return cycle
 
     async def collect_now(self, given: dict[str, Any]) -> dict[str, Any]:

@@ -93,6 +93,9 @@ class Server:
         except ValueError:
             local = False
         forwarded = any(h in request.headers for h in ("X-Forwarded-For", "Forwarded", "X-Real-IP"))
+        # a name that a foreign page made point at this machine is not this machine asking
+        named = (request.url.host or "").lower()
+        local = local and (named == "localhost" or _is_address(named))
         if not local or forwarded:
             return _error(403, "only this machine may do that; set collector: api_token: to allow others")
         return None
@@ -137,6 +140,14 @@ class Server:
     async def _ready(self, request: web.Request) -> web.Response:
         known = self._application.collector.snapshot is not None
         return web.json_response({"ready": known}, status=200 if known else 503)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def application_prefix(application: Application) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import sqlite3
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -77,6 +78,7 @@ class Collector:
         self.recent: deque[Cycle] = deque(maxlen=50)
         self._wake = asyncio.Event()
         self._collecting = asyncio.Lock()
+        self._told: set[str] = set()
         self._paused_until: float | None = None
         self._offline_tries = 0
         self._recover()
@@ -96,7 +98,12 @@ class Collector:
             if self._still_paused():
                 await self._wait(min(1.0, self.interval))
                 continue
-            await self.collect()
+            try:
+                await self.collect()
+            except Exception:
+                # a fault of ours must not end the loop: it is logged, and the next tick tries again
+                self.failed_cycles += 1
+                log.exception("the collection failed")
             now = self.clock.monotonic()
             due = math.floor((now - start) / self.interval) + 1
             self.skipped_ticks += max(0, due - tick - 1)
@@ -144,21 +151,32 @@ class Collector:
         payloads = {e.name: e.prepare(snapshot) for e in self.exporters}
         identity = snapshot.identity
         facts: dict[str, Any] = {"assembly": self.assembly.saved(), "identity": saved_identity(identity)}
-        self.ledger.take(snapshot.id, at, payloads, facts)
-        for exporter in self.exporters:
-            try:
-                exporter.enqueue(snapshot.id, at, payloads[exporter.name])
-            except Exception:
-                log.exception(
-                    "%s: the reading could not be queued; it is kept for the next start", exporter.name
-                )
-                break
-        else:
-            self.ledger.handed_over(snapshot.id)
+        written = self._guarded(
+            "the reading cannot be written down", self.ledger.take, snapshot.id, at, payloads, facts
+        )
+        queued = [
+            self._guarded(
+                f"{e.name}: the reading cannot be queued", e.enqueue, snapshot.id, at, payloads[e.name]
+            )
+            for e in self.exporters
+        ]
         self.snapshot = snapshot
-        self._remember_history(snapshot)
+        if written and all(queued):
+            self._guarded("the reading stays marked", self.ledger.handed_over, snapshot.id)
+        self._guarded("the history cannot be written", self._remember_history, snapshot)
         if self._console:
-            self._console.show(snapshot)
+            self._guarded("the console cannot be written", self._console.show, snapshot)
+
+    def _guarded(self, what: str, call: Callable[..., object], *arguments: object) -> bool:
+        """True when it worked. A full disk or a closed terminal must not keep readings from the other places."""
+        try:
+            call(*arguments)
+        except (sqlite3.Error, OSError) as error:
+            log.log(logging.DEBUG if what in self._told else logging.ERROR, "%s: %s", what, error)
+            self._told.add(what)
+            return False
+        self._told.discard(what)
+        return True
 
     def _remember_history(self, snapshot: Snapshot) -> None:
         local = str(snapshot.value("timestamp")).replace(" ", "T")

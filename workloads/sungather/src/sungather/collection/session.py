@@ -103,11 +103,19 @@ class Session:
                 return await self._scan(started)
             except TransportError as error:
                 self._count(error)
+                self._forget_refusals()
                 await self._close()
                 raise
             finally:
                 if self._settings.connection not in ("http", "https"):
                     await self._close()
+
+    def _forget_refusals(self) -> None:
+        """An inverter that was away may be another one, or one that was still starting: ask for everything again."""
+        for plan in (self._identity_plan, self._plan):
+            if plan is not None:
+                plan.forget()
+        self._penalties.clear()
 
     async def _scan(self, started: float) -> Scan:
         words: dict[tuple[Kind, int], int] = {}
@@ -119,6 +127,8 @@ class Session:
             raise scan.failures[-1][1]
         plan = self._plan_for(scan.identity.device)
         await self._read_all(plan, words, scan)
+        if not scan.reads_ok:
+            raise scan.failures[-1][1] if scan.failures else Refusal(2)
         scan.taken = self._clock.now()
         shown = self._shown
         for register in [*self._identity_plan.registers, *plan.registers]:

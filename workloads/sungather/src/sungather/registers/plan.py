@@ -103,6 +103,12 @@ class AdaptivePlan:
             for half in (clusters[:middle], clusters[middle:])
         ]
 
+    def forget(self) -> None:
+        """Start learning anew."""
+        self.refused.clear()
+        self._fenced.clear()
+        self._usual = None
+
     def on_answer(self, read: Read) -> None:
         """A read that works again is no longer refused."""
         for register in read.registers if self.refused else ():
