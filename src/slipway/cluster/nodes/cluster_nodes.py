@@ -29,6 +29,7 @@ from slipway.cluster.nodes.agent import NodeAgent
 from slipway.cluster.nodes.container_environment import Lookup
 from slipway.cluster.nodes.images import Images
 from slipway.cluster.nodes.kubelet_service import KubeletService
+from slipway.cluster.nodes.namespaces.kernel import NEWNET, NEWNS, NEWUSER
 from slipway.cluster.nodes.namespaces.runtime import NamespacesRuntime
 from slipway.cluster.nodes.network import ClusterNetwork
 from slipway.cluster.nodes.node_object import NodeFacts, host_capacity
@@ -49,6 +50,7 @@ _READ = {
     "PersistentVolumeClaim": PERSISTENT_VOLUME_CLAIMS,
     "PersistentVolume": PERSISTENT_VOLUMES,
 }
+_CAP_SYS_ADMIN = 21
 _AGENT = "kubelet/v1.37.0 (linux/amd64) kubernetes/slipway"
 
 
@@ -233,12 +235,20 @@ def best_runtime() -> str:
 
 
 def namespaces_possible() -> bool:
-    """Whether this process may make namespaces: tried in a child, since only trying tells."""
+    """Whether this process may make namespaces. Root with CAP_SYS_ADMIN may; for others only trying tells."""
     if sys.platform != "linux":
         return False
-    flags = 0x40000000 | 0x00020000  # NEWNET, NEWNS
-    if os.geteuid() != 0:
-        flags |= 0x10000000  # NEWUSER
+    if os.geteuid() == 0:
+        return bool(_capabilities() >> _CAP_SYS_ADMIN & 1)
+    flags = NEWNET | NEWNS | NEWUSER
     code = f"import ctypes, sys; sys.exit(1 if ctypes.CDLL(None).unshare({flags}) else 0)"
     tried = subprocess.run([sys.executable, "-I", "-S", "-E", "-c", code], check=False)
     return tried.returncode == 0
+
+
+def _capabilities() -> int:
+    """The effective capabilities, as a bit mask."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0

@@ -49,6 +49,13 @@ def architecture() -> str:
     return _ARCHITECTURES.get(platform.machine(), platform.machine())
 
 
+def _os_name() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", platform.platform())
+    except OSError:
+        return platform.platform()
+
+
 def node_object(facts: NodeFacts) -> Object:
     """A Node to register, without status."""
     labels = {
@@ -105,8 +112,8 @@ def node_status(facts: NodeFacts, now: str, before: Object, images: list[str]) -
             "kubeProxyVersion": "",
             "kubeletVersion": facts.version,
             "machineID": "",
-            "operatingSystem": "linux",
-            "osImage": f"Slipway on {platform.system()}",
+            "operatingSystem": platform.system().lower(),
+            "osImage": _os_name(),
             "systemUUID": "",
         },
         "images": [{"names": [name], "sizeBytes": 0} for name in images],
