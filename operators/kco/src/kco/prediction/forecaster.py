@@ -8,8 +8,8 @@ from kco.rules.trigger import Forecast
 from kco.spec.targetapp import TargetAppSpec, Trigger
 from kco.state.value import is_number, values_at
 
-# The trend looks back over three horizons: what is asked about the next ten minutes is learnt from half an hour.
-LOOK_BACK = 3.0
+# The trend looks back over one horizon: what is asked about the next ten minutes is learnt from the last ten.
+LOOK_BACK = 1.0
 
 
 class Forecaster:
