@@ -88,6 +88,11 @@ async def install_definitions(kube: KubeClient) -> None:
 
 
 @pytest.fixture
+def install_crds() -> Callable[..., Any]:
+    return install_definitions
+
+
+@pytest.fixture
 async def namespace(client: KubeClient, request: pytest.FixtureRequest) -> AsyncIterator[str]:
     """A namespace of the test's own."""
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": "t-"}}

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,25 @@ async def test_18_a_poll_is_one_request_on_a_kept_connection(
     assert watcher.pool.opened == 1
     assert len(app.connections) == 1
     assert not any("__schema" in query for query in app.queries)
+
+
+def test_18_polling_works_on_uvloop_too() -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main() -> int:
+        application = sys.modules["kco_graphql_app"].Application()
+        await application.start()
+        pool = Pool(Guard(allowed=["127.0.0.0/8"]))
+        engine = PollEngine(pool)
+        engine.start()
+        poll = Watcher(engine, pool).add(application.url, interval=0.02)
+        await asyncio.sleep(1.0)
+        await engine.stop()
+        await application.stop()
+        return poll.succeeded
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(main()) >= 5
 
 
 async def test_18_a_quiet_poll_tells_nobody(watcher: Watcher, app: Any, until: Callable[..., Any]) -> None:

@@ -49,6 +49,7 @@ class PollEngine:
         self._connecting: dict[Place, asyncio.Semaphore] = {}
         self._max_connecting = max_connecting
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
         self._sweeper: asyncio.Task[None] | None = None
         self._running = False
         self.polls: dict[str, Poll] = {}
@@ -108,7 +109,7 @@ class PollEngine:
 
     def _plan(self, poll: Poll, due: float) -> None:
         self._schedule.set(poll, due)
-        if self._running and (self._timer is None or due < self._timer.when()):
+        if self._running and (self._timer is None or due < self._timer_due):
             self._arm()
 
     def _arm(self) -> None:
@@ -117,6 +118,8 @@ class PollEngine:
             self._timer = None
         due = self._schedule.next_due()
         if due is not None and self._running:
+            # Kept beside the handle: uvloop's immediate handles do not tell their time.
+            self._timer_due = due
             self._timer = self._loop.call_at(due, self._tick)
 
     def _tick(self) -> None:
