@@ -34,6 +34,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_body",
         "_done",
+        "_head_done",
         "_head_size",
         "_headers",
         "_limit",
@@ -55,6 +56,7 @@ class Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._size = 0
         self._head_size = 0
+        self._head_done = False
         self._limit = 0
         self.closed = False
         self.used = 0
@@ -70,6 +72,7 @@ class Connection(asyncio.Protocol):
         self._limit = limit
         self._size = 0
         self._head_size = 0
+        self._head_done = False
         self._headers = {}
         self._body = []
         self.used += 1
@@ -134,10 +137,13 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         lowered = name.lower()
-        if lowered in _KEPT or lowered == b"content-length":
+        if lowered in _KEPT or lowered in (b"content-length", b"transfer-encoding"):
             self._headers[lowered] = value
             if lowered == b"content-length" and value.isdigit() and int(value) > self._limit:
                 self.abort(f"response larger than {self._limit} bytes")
+
+    def on_headers_complete(self) -> None:
+        self._head_done = True
 
     def on_body(self, data: bytes) -> None:
         self._size += len(data)
@@ -158,13 +164,10 @@ class Connection(asyncio.Protocol):
     # -- ends --------------------------------------------------------------------------------------------
 
     def _until_close(self) -> bool:
-        """Whether the body was to last until the server closes (no length, not chunked, head complete)."""
+        """Whether the body was to last until the server closes: complete head, no length, not chunked."""
         assert self._parser is not None
-        return (
-            bool(self._body)
-            and b"content-length" not in self._headers
-            and not self._parser.should_keep_alive()
-        )
+        framed = b"content-length" in self._headers or b"transfer-encoding" in self._headers
+        return self._head_done and not framed and not self._parser.should_keep_alive()
 
     def _complete(self) -> None:
         assert self._parser is not None
