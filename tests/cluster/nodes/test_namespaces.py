@@ -9,6 +9,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from slipway.cluster.client.client import PatchType
 from slipway.cluster.client.resources import CONFIG_MAPS, PODS
 
@@ -140,3 +142,13 @@ async def test_nothing_is_left_after_deletion_and_stop(a_cluster: Any) -> None:
         helper = pods.cluster.nodes.runtime.spawner.pid
     assert not Path(f"/sys/class/net/{bridge}").exists()
     assert not Path(f"/proc/{helper}").exists()
+
+
+async def test_a_checkout_below_tmp_is_seen_in_pods(
+    namespace_pods: Pods, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tmp_path.is_relative_to("/tmp"), "what is looked at here is what a pod's own /tmp hides"
+    (tmp_path / "module.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))  # as an editable install does
+    await namespace_pods.create("looks", {"command": ["ls", str(tmp_path / "module.py")]})
+    await namespace_pods.until("looks", lambda status: status["phase"] == "Succeeded")

@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 
 from slipway.cluster.clock import Clock
+from slipway.cluster.nodes.images import visible_paths
 from slipway.cluster.nodes.leftovers import remove_interfaces
 from slipway.cluster.nodes.local_runtime import LocalRuntime, Running
 from slipway.cluster.nodes.runtime import RuntimeFailure, Sandbox, SandboxRequest
@@ -170,7 +171,7 @@ class NamespacesRuntime(LocalRuntime):
             sandbox=pod.pid,
             base=str(base),
             layers=[str(layer) for layer in request.image.layers],
-            paths=[str(path) for path in request.image.paths],
+            paths=[str(path) for path in visible_paths(request.image)],
             mounts=mounts,
             read_only=request.read_only_root,
             rootless=self.rootless,
