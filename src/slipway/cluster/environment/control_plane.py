@@ -69,6 +69,7 @@ class ControlPlane:
         registry = Registry(
             store, definitions, clock, randomness=randomness, service_range=options.service_range
         )
+        authorizer = RbacAuthorizer(registry)
         plugins: list[Plugin] = [NamespaceLifecycle(registry)]
         if options.service_account_admission:
             plugins.append(ServiceAccountAdmission(registry))
@@ -76,14 +77,13 @@ class ControlPlane:
             PodPriority(registry),
             DefaultTolerations(),
             DefaultStorageClass(registry),
-            Webhooks(registry, ServiceAddresses(registry).resolve),
+            Webhooks(registry, ServiceAddresses(registry).resolve, authorizer),
         ]
         registry.admission = Chain(plugins)
         admin_token = secrets.token_urlsafe(24)
         tokens = StaticTokens({admin_token: Identity("kubernetes-admin", (MASTERS,))})
         for token, (user, groups) in options.tokens.items():
             tokens.identities[token] = Identity(user, groups)
-        authorizer = RbacAuthorizer(registry)
         signer = TokenSigner(_signing_key(options), registry)
         authenticator = Authenticator([tokens, signer], anonymous=options.anonymous)
         authenticator.may_impersonate = Impersonation(authorizer)

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,12 +21,17 @@ from slipway.cluster.access.admission.webhook_call import (
     endpoint_of_url,
     post,
 )
+from slipway.cluster.access.authorization import Attributes, Authorizer
 from slipway.cluster.access.reviews import user_info
+from slipway.cluster.exchange import Identity
 from slipway.cluster.patching.json_patch import apply_json_patch
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.registry import Registry
 from slipway.cluster.registry.selectors import labels_match, requirements_of
-from slipway.cluster.status import StatusError, bad_request
+from slipway.cluster.schema.cel.admission import UndecidedConditions, conditions_match
+from slipway.cluster.schema.cel.authorizer import Access, Answer
+from slipway.cluster.schema.cel.authorizer import Authorizer as CelAuthorizer
+from slipway.cluster.status import StatusError, bad_request, forbidden
 
 Object = dict[str, Any]
 GROUP = "admissionregistration.k8s.io"
@@ -44,10 +50,14 @@ class Webhooks:
     """`resolve` finds the address of a webhook given by a Service: (namespace, name, port) -> (host, port)."""
 
     def __init__(
-        self, registry: Registry, resolve: Callable[[str, str, int], tuple[str, int] | None]
+        self,
+        registry: Registry,
+        resolve: Callable[[str, str, int], tuple[str, int] | None],
+        authorizer: Authorizer,
     ) -> None:
         self._registry = registry
         self._resolve = resolve
+        self._authorizer = authorizer  # for expressions that ask what the caller may do
 
     async def mutate(self, call: Call, obj: Object | None, old: Object | None) -> Object | None:
         hooks = self._matching("mutatingwebhookconfigurations", call, obj, old)
@@ -81,9 +91,56 @@ class Webhooks:
             self._registry.objects(GROUP, "v1", plural), key=lambda c: str(c["metadata"]["name"])
         ):
             found += [
-                hook for hook in configuration.get("webhooks") or [] if self._concerns(hook, call, obj, old)
+                hook
+                for hook in configuration.get("webhooks") or []
+                if self._concerns(hook, call, obj, old) and self._conditions_hold(hook, call, obj, old)
             ]
         return found
+
+    def _conditions_hold(self, hook: Object, call: Call, obj: Object | None, old: Object | None) -> bool:
+        """The hook's matchConditions; what cannot be decided is decided by its failurePolicy."""
+        conditions = hook.get("matchConditions") or []
+        if not conditions:
+            return True
+        resource = call.resource
+        own = Access(
+            group=resource.group,
+            resource=resource.plural,
+            subresource=call.subresource,
+            namespace=call.namespace,
+            name=call.name,
+        )
+        bindings = {
+            "object": obj,
+            "oldObject": old,
+            "request": self._review("", call, obj, old)["request"],
+            "namespaceObject": {},  # a real server leaves it empty here
+            "authorizer": CelAuthorizer(partial(self._decide, call.identity), own),
+        }
+        try:
+            return conditions_match(conditions, bindings)
+        except UndecidedConditions as error:
+            if hook.get("failurePolicy") == "Ignore":
+                return False
+            raise forbidden(resource.plural, resource.group, call.name, str(error)) from None
+
+    def _decide(self, identity: Identity, access: Access) -> Answer:
+        if access.service_account is not None:
+            namespace, name = access.service_account
+            groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
+            identity = Identity(f"system:serviceaccount:{namespace}:{name}", groups=groups)
+        asked = Attributes(
+            access.verb,
+            access.group,
+            "*",
+            access.resource,
+            access.subresource,
+            access.namespace,
+            access.name,
+            access.path,
+        )
+        decision = self._authorizer.decide(identity, asked)
+        return Answer(decision.allowed, decision.reason, decision.error)
 
     def _concerns(self, hook: Object, call: Call, obj: Object | None, old: Object | None) -> bool:
         if not any(_rule_matches(rule, call) for rule in hook.get("rules") or []):

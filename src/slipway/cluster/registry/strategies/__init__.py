@@ -5,6 +5,7 @@ from slipway.cluster.registry.strategies.jobs import JobStrategy
 from slipway.cluster.registry.strategies.namespaces import NamespaceStrategy
 from slipway.cluster.registry.strategies.pods import PodStrategy
 from slipway.cluster.registry.strategies.services import ServiceStrategy
+from slipway.cluster.registry.strategies.webhook_configurations import WebhookConfigurationStrategy
 from slipway.cluster.registry.strategy import Strategy
 from slipway.cluster.schema.resource import Resource
 
@@ -12,9 +13,11 @@ _DEFAULT = Strategy()
 _STRATEGIES: dict[str, Strategy] = {
     "customresourcedefinitions.apiextensions.k8s.io": CrdStrategy(),
     "jobs.batch": JobStrategy(),
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io": WebhookConfigurationStrategy(),
     "namespaces": NamespaceStrategy(),
     "pods": PodStrategy(),
     "services": ServiceStrategy(),
+    "validatingwebhookconfigurations.admissionregistration.k8s.io": WebhookConfigurationStrategy(),
 }
 
 
