@@ -1,5 +1,6 @@
 """Strategies of the kinds that need one, a module a subject; all others use the default."""
 
+from slipway.cluster.registry.strategies.certificates import CertificateSigningRequestStrategy
 from slipway.cluster.registry.strategies.crds import CrdStrategy
 from slipway.cluster.registry.strategies.jobs import JobStrategy
 from slipway.cluster.registry.strategies.namespaces import NamespaceStrategy
@@ -11,6 +12,7 @@ from slipway.cluster.schema.resource import Resource
 
 _DEFAULT = Strategy()
 _STRATEGIES: dict[str, Strategy] = {
+    "certificatesigningrequests.certificates.k8s.io": CertificateSigningRequestStrategy(),
     "customresourcedefinitions.apiextensions.k8s.io": CrdStrategy(),
     "jobs.batch": JobStrategy(),
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": WebhookConfigurationStrategy(),
