@@ -124,6 +124,33 @@ def test_a_service_without_selector_is_left_alone_and_endpoints_go_with_the_serv
     play(story)
 
 
+def test_endpoints_written_by_hand_are_mirrored(play: Play) -> None:
+    async def story(world: Any) -> None:
+        await world.create(SERVICES, service(selector=None))
+        subset = {
+            "addresses": [{"ip": "192.0.2.1"}],
+            "notReadyAddresses": [{"ip": "192.0.2.2"}],
+            "ports": [{"name": "http", "port": 9376, "protocol": "TCP"}],
+        }
+        await world.create(ENDPOINTS, {"metadata": {"name": "svc"}, "subsets": [subset]})
+        await asyncio.sleep(5)
+        (item,) = await world.list(ENDPOINT_SLICES, "kubernetes.io/service-name=svc")
+        ready = {e["addresses"][0]: e["conditions"]["ready"] for e in item["endpoints"]}
+        assert ready == {"192.0.2.1": True, "192.0.2.2": False}
+        assert item["ports"] == [{"name": "http", "port": 9376, "protocol": "TCP"}]
+        manager = labels_of(item)["endpointslice.kubernetes.io/managed-by"]
+        assert manager == "endpointslicemirroring-controller.k8s.io"
+        assert await world.quiet(600) == []
+        await world.merge(ENDPOINTS, "svc", {"subsets": [{**subset, "notReadyAddresses": None}]})
+        await asyncio.sleep(5)
+        assert len(await endpoints(world)) == 1
+        await world.api.delete(ENDPOINTS, "svc", "default")
+        await asyncio.sleep(5)
+        assert await world.list(ENDPOINT_SLICES, "kubernetes.io/service-name=svc") == []
+
+    play(story)
+
+
 def running(number: int) -> dict[str, Any]:
     pod = app(f"pod-{number:04}")
     pod["metadata"] |= {"uid": f"uid-{number}", "namespace": "default"}

@@ -125,3 +125,20 @@ def test_a_pod_whose_claim_is_missing_says_so_and_starts_when_it_comes(play: Pla
         assert (await world.get(PODS, "p"))["spec"]["nodeName"] == "node-1"
 
     play(story, Settings(ca_bundle="CA", volumes_root=tmp_path))
+
+
+def test_a_claim_that_a_pod_uses_goes_only_with_the_pod(play: Play) -> None:
+    async def story(world: Any) -> None:
+        await world.create(PERSISTENT_VOLUME_CLAIMS, claim())
+        await world.create(PODS, pod("p", "data"))
+        await asyncio.sleep(5)
+        await world.api.delete(PERSISTENT_VOLUME_CLAIMS, "data", "default")
+        await asyncio.sleep(30)
+        found = await world.get(PERSISTENT_VOLUME_CLAIMS, "data")
+        assert found["metadata"]["finalizers"] == ["kubernetes.io/pvc-protection"]
+        assert await world.quiet(300) == []
+        await world.api.delete(PODS, "p", "default")
+        await world.gone(PERSISTENT_VOLUME_CLAIMS, "data", seconds=30)
+        await world.gone(PERSISTENT_VOLUMES, found["spec"]["volumeName"], seconds=30)
+
+    play(story)

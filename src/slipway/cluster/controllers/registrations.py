@@ -15,6 +15,7 @@ from slipway.cluster.controllers.daemonset import DaemonSetController
 from slipway.cluster.controllers.deployment import DeploymentController
 from slipway.cluster.controllers.disruption import DisruptionController
 from slipway.cluster.controllers.endpoints import EndpointsController
+from slipway.cluster.controllers.endpointslice_mirroring import EndpointSliceMirroringController
 from slipway.cluster.controllers.endpointslices import EndpointSliceController
 from slipway.cluster.controllers.eviction import PodGarbageCollector, TaintEvictionController
 from slipway.cluster.controllers.garbage_collector import GarbageCollector
@@ -31,6 +32,7 @@ from slipway.cluster.controllers.service_accounts import (
     token_controller,
 )
 from slipway.cluster.controllers.statefulset import StatefulSetController
+from slipway.cluster.controllers.volume_protection import ClaimProtection, VolumeProtection
 from slipway.cluster.controllers.volumes import volume_binder
 
 
@@ -77,6 +79,15 @@ def registrations(settings: Settings) -> list[Registration]:
         Registration("deployment-controller", "deployment-controller", DeploymentController),
         Registration("endpoints-controller", "endpoint-controller", EndpointsController),
         Registration("endpointslice-controller", "endpointslice-controller", EndpointSliceController),
+        Registration(
+            "endpointslice-mirroring-controller",
+            "endpointslicemirroring-controller",
+            EndpointSliceMirroringController,
+        ),
+        Registration(
+            "persistentvolumeclaim-protection-controller", "pvc-protection-controller", ClaimProtection
+        ),
+        Registration("persistentvolume-protection-controller", "pv-protection-controller", VolumeProtection),
         Registration("garbage-collector-controller", "generic-garbage-collector", GarbageCollector),
         Registration("job-controller", "job-controller", JobController),
         Registration("namespace-controller", "namespace-controller", NamespaceController),
