@@ -118,6 +118,8 @@ class ClusterNodes:
         self.network = ClusterNetwork(
             self._connect, runtime, settings.pod_range, settings.service_range, random
         )
+        if isinstance(self.runtime, ProcessRuntime):
+            self.runtime.api_server = self.network.api_server
         await self.network.start()
 
     async def stop(self) -> None:

@@ -83,6 +83,8 @@ class Running:
 
 class LocalRuntime(ABC):
     name = "slipway"
+    # Whether SIGKILL goes to the whole process group; other signals are for the program alone, as in a container.
+    kills_group = True
 
     def __init__(self, cluster: str, clock: Clock, random: Random, wrap: Sequence[str] = ()) -> None:
         self.cluster = cluster
@@ -203,9 +205,8 @@ class LocalRuntime(ABC):
     async def signal_container(self, container: str, number: int) -> None:
         running = self.containers.get(container)
         if running is not None and not running.exit.done():
-            await self.spawner.signal(running.id, number, group=self.signals_group)
-
-    signals_group = True
+            group = self.kills_group and number == signal.SIGKILL
+            await self.spawner.signal(running.id, number, group=group)
 
     def _live(self, container: str) -> Running:
         running = self.containers.get(container)

@@ -10,7 +10,7 @@ from random import Random
 
 from slipway.cluster.client.client import Client
 from slipway.cluster.client.informer import InformerFactory
-from slipway.cluster.client.resources import SERVICES
+from slipway.cluster.client.resources import ENDPOINT_SLICES, SERVICES
 from slipway.cluster.exchange import Identity
 from slipway.cluster.nodes.dns import DnsServer, Zone
 from slipway.cluster.nodes.namespaces.runtime import NamespacesRuntime
@@ -61,6 +61,16 @@ class ClusterNetwork:
         await self._informers.stop()
         await self._admin.close()
         await self._client.close()
+
+    def api_server(self) -> str:
+        """Where the API server really listens, by the endpoints of its Service; empty while it does not."""
+        for piece in self._informers.informer(ENDPOINT_SLICES).indexed("service", "default/kubernetes"):
+            for port in piece.get("ports") or ():
+                for endpoint in piece.get("endpoints") or ():
+                    host = endpoint["addresses"][0]
+                    shown = f"[{host}]" if ":" in host else host
+                    return f"{port.get('name') or 'https'}://{shown}:{port['port']}"
+        return ""
 
     async def _reserve(self) -> str:
         """The address of the Service kube-dns, which is made where it is missing."""

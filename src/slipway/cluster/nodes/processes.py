@@ -3,14 +3,17 @@
 All pods share the host's network under 127.0.0.1, so two of them cannot listen on one port. There is no root of
 their own either: volumes lie in the pod's folder, and where command, args, environment or working directory name
 a mount path, the volume's folder is put in its place. `SLIPWAY_ROOT` names a folder in which the mount paths exist.
+Client libraries look for the API server at a Service address and for a token at a fixed path, neither of which is there;
+`KUBECONFIG` leads them to both.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -18,11 +21,14 @@ from slipway.cluster.clock import Clock
 from slipway.cluster.nodes.local_runtime import LocalRuntime, Running
 from slipway.cluster.nodes.runtime import ContainerRequest, Mount, Sandbox, SandboxRequest
 
+_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+
 
 class ProcessRuntime(LocalRuntime):
     def __init__(self, cluster: str, clock: Clock, random: Random) -> None:
         super().__init__(cluster, clock, random)
         self._folders: dict[str, Path] = {}
+        self.api_server: Callable[[], str] = lambda: ""  # where the API server really listens
 
     async def create_sandbox(self, request: SandboxRequest) -> Sandbox:
         id = self.new_id()
@@ -43,7 +49,7 @@ class ProcessRuntime(LocalRuntime):
         root = self._folders[running.sandbox] / "roots" / request.name
         _link(root, request.mounts)
         env = {name: relocate(value, request.mounts) for name, value in request.env.items()}
-        env = self.environment({**env, "SLIPWAY_ROOT": str(root)})
+        env = self.environment({**self._access(running), **env, "SLIPWAY_ROOT": str(root)})
         argv = [relocate(word, request.mounts) for word in request.argv]
         return await self._process(running.id, request, argv, env, descriptors, request.tty)
 
@@ -52,8 +58,38 @@ class ProcessRuntime(LocalRuntime):
     ) -> int:
         request = running.request
         env = {name: relocate(value, request.mounts) for name, value in request.env.items()}
+        env = {**self._access(running), **env}
         argv = [relocate(word, request.mounts) for word in command]
         return await self._process(id, request, argv, self.environment(env), descriptors, tty)
+
+    def _access(self, running: Running) -> dict[str, str]:
+        """KUBECONFIG with the pod's own token, for a container that has one mounted."""
+        mounts = running.request.mounts
+        token = next((mount.source for mount in mounts if mount.target.rstrip("/") == _ACCOUNT), None)
+        server = self.api_server()
+        if token is None or not server:
+            return {}
+        cluster: dict[str, str] = {"server": server}
+        if server.startswith("https:"):
+            cluster["certificate-authority"] = str(token / "ca.crt")
+        try:
+            namespace = (token / "namespace").read_text()
+        except OSError:
+            namespace = "default"
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "cluster", "cluster": cluster}],
+            "users": [{"name": "pod", "user": {"tokenFile": str(token / "token")}}],
+            "contexts": [
+                {"name": "pod", "context": {"cluster": "cluster", "user": "pod", "namespace": namespace}}
+            ],
+            "current-context": "pod",
+        }
+        path = self._folders[running.sandbox] / f"kubeconfig-{running.request.name}"
+        path.write_text(json.dumps(config))
+        path.chmod(0o644)
+        return {"KUBECONFIG": str(path)}
 
     async def _process(
         self,

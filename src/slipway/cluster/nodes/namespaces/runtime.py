@@ -42,7 +42,7 @@ class _Pod:
 class NamespacesRuntime(LocalRuntime):
     """`rootless` puts everything into a user namespace."""
 
-    signals_group = False  # the container's first process hands signals on
+    kills_group = False  # the pid namespace ends with its first process
 
     def __init__(
         self,
