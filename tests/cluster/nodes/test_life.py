@@ -172,11 +172,10 @@ async def test_a_missing_volume_source_holds_the_pod_until_it_is_there(pods: Pod
 async def test_a_missing_variable_source_is_said_and_waited_for(pods: Pods) -> None:
     reference = {"configMapKeyRef": {"name": "none", "key": "k"}}
     await pods.create("cfg", shell("true", env=[{"name": "X", "valueFrom": reference}]))
-    status = await pods.until(
-        "cfg", lambda s: s.get("containerStatuses", [{}])[0].get("state", {}).get("waiting")
+    wanted = {"reason": "CreateContainerConfigError", "message": 'configmap "none" not found'}
+    await pods.until(
+        "cfg", lambda s: s.get("containerStatuses", [{}])[0].get("state", {}).get("waiting") == wanted
     )
-    waiting = status["containerStatuses"][0]["state"]["waiting"]
-    assert waiting == {"reason": "CreateContainerConfigError", "message": 'configmap "none" not found'}
 
 
 async def test_an_ephemeral_container_joins_a_running_pod(pods: Pods) -> None:
