@@ -158,3 +158,19 @@ def test_numbers_and_switches_of_schemas_are_encoded() -> None:
     assert found[10] == [1]
     assert found[11] == [7]
     assert {6, 9, 22} <= set(found)
+
+
+def test_what_json_allows_and_others_do_not_is_published_all_the_same() -> None:
+    odd = {
+        "type": "object",
+        "properties": {"n": {"type": "integer", "maximum": 2**70, "description": "half \ud800"}},
+    }
+    catalogue = load_catalogue()
+    catalogue.add(Resource("x.io", "v1", "things", "thing", "Thing", True, (), custom=True))
+    documents = OpenApi(catalogue, lambda _: odd)
+    document = documents.document("apis/x.io/v1")
+    assert document is not None
+    number = json.loads(document.content)["components"]["schemas"]["io.x.v1.Thing"]["properties"]["n"]
+    assert number == odd["properties"]["n"]  # type: ignore[index]
+    assert json.loads(documents.v2().content)["definitions"]["io.x.v1.Thing"]
+    assert documents.v2(protobuf=True).content

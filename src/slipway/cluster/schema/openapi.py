@@ -8,6 +8,7 @@ for the merge keys of client-side apply.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,7 @@ class OpenApi:
                 name: {"serverRelativeURL": f"/openapi/v3/{name}?hash={self._hash(name)}"}
                 for name in self._names()
             }
-            content = orjson.dumps({"paths": addresses})
+            content = _json({"paths": addresses})
             self._made[""] = Document(content, _digest(content))
         return self._made[""]
 
@@ -86,7 +87,7 @@ class OpenApi:
             return self._made[name]
         if name not in self._names():
             return None
-        self._made[name] = Document(orjson.dumps(self._content(name)), self._hash(name))
+        self._made[name] = Document(_json(self._content(name)), self._hash(name))
         return self._made[name]
 
     def v2(self, *, protobuf: bool = False) -> Document:
@@ -95,9 +96,7 @@ class OpenApi:
         name = _V2_PROTOBUF if protobuf else _V2
         if name not in self._made:
             document = swagger(self._everything(), f"v{self._minor}.0")
-            self._made[name] = Document(
-                encode(document) if protobuf else orjson.dumps(document), self._hash(name)
-            )
+            self._made[name] = Document(encode(document) if protobuf else _json(document), self._hash(name))
         return self._made[name]
 
     def _everything(self) -> JsonObject:
@@ -144,7 +143,7 @@ class OpenApi:
         if name not in self._hashes:
             custom = [(repr(resource), self._schema_of_custom(resource)) for resource in self._custom(name)]
             self._hashes[name] = _digest(
-                f"{builtin.fingerprint(self._minor)} {name}".encode() + orjson.dumps(custom)
+                f"{builtin.fingerprint(self._minor)} {name}".encode() + _json(custom)
             )
         return self._hashes[name]
 
@@ -198,6 +197,14 @@ def _references(parts: Iterable[Any]) -> set[str]:
         elif isinstance(part, list):
             waiting.extend(part)
     return found
+
+
+def _json(content: Any) -> bytes:
+    """A CRD may hold what orjson refuses: numbers of more than 64 bits, halves of surrogate pairs."""
+    try:
+        return orjson.dumps(content)
+    except orjson.JSONEncodeError:
+        return json.dumps(content, separators=(",", ":")).encode()
 
 
 def _digest(content: bytes) -> str:

@@ -6,11 +6,10 @@ Swagger (`x-…`), and values of any type, travel as YAML text; JSON is YAML.
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterable
 from typing import Any
-
-import orjson
 
 JsonObject = dict[str, Any]
 
@@ -72,7 +71,7 @@ def _bytes(number: int, content: bytes) -> bytes:
 
 
 def _text(number: int, text: str) -> bytes:
-    return _bytes(number, text.encode())
+    return _bytes(number, text.encode(errors="replace"))
 
 
 def _integer(number: int, value: int) -> bytes:
@@ -84,7 +83,7 @@ def _double(number: int, value: float) -> bytes:
 
 
 def _any(number: int, value: Any) -> bytes:
-    return _bytes(number, _bytes(2, orjson.dumps(value) + b"\n"))
+    return _bytes(number, _bytes(2, json.dumps(value).encode() + b"\n"))
 
 
 def _named(number: int, items: JsonObject, encode_item: Any) -> bytes:
