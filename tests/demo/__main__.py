@@ -9,11 +9,12 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.demo import cluster_scene
+from tests.demo import cluster_scene, kco_scene
 from tests.demo.stage import ROOT, SceneFailed, Stage
 
 SCENES: list[tuple[str, Callable[[Stage], None]]] = [
     ("Three nodes, one application, a drain", cluster_scene.play),
+    ("KCO heals an application", kco_scene.play),
 ]
 
 
