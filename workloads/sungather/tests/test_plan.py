@@ -49,7 +49,7 @@ def test_every_model_and_level_has_a_plan_within_the_limit(code, level, limit):
 
 def test_a_three_phase_hybrid_at_level_two_needs_few_reads():
     chosen = select(CATALOGUE.registers, CATALOGUE.device(0x0E03), level=2, smart_meter=False)
-    assert len(plan(chosen, max_words=125)) <= 32
+    assert len(plan(chosen, max_words=125)) <= 16
 
 
 @settings(max_examples=60)

@@ -127,8 +127,9 @@ async def test_a_range_that_always_breaks_costs_only_itself(run, hybrid, fault):
     behaviour, _ = FAULTS[fault]
 
     def broken(frame):
-        _, address, _ = struct.unpack(">BHH", frame[7:12])
-        return behaviour(hybrid, frame) if frame[7] == 4 and 5005 < address < 5200 else hybrid.answer(frame)
+        _, address, count = struct.unpack(">BHH", frame[7:12])
+        hit = frame[7] == 4 and address <= 5007 < address + count
+        return behaviour(hybrid, frame) if hit else hybrid.answer(frame)
 
     hybrid.fault = broken
     application = run({"port": hybrid.port, "timeout": 0.3, "level": 1, "retries": 1})

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from sungather.registers.register import Kind, Register
 
-NEAR = 24
-"""Words between two registers that are cheaper to read than to start another request."""
+NEAR = (100, 24, 0)
+"""Words between two registers that may be read along, from the first try to the most careful one: a request costs more
+than the words between, but an inverter may refuse a read for what lies there."""
 
 ASK_AGAIN_AFTER = 3600.0
 """Seconds until a refused register is tried once more."""
@@ -32,7 +33,7 @@ class Read:
         return f"{self.kind} {self.address}-{self.address + self.count - 1}"
 
 
-def plan(registers: Iterable[Register], *, max_words: int, near: int = NEAR) -> list[Read]:
+def plan(registers: Iterable[Register], *, max_words: int, near: int = NEAR[0]) -> list[Read]:
     """The reads that cover the registers, by kind and address."""
     reads: list[Read] = []
     block: list[Register] = []
@@ -70,18 +71,17 @@ class AdaptivePlan:
     refused: dict[Register, float] = field(default_factory=dict)
     """When each refused register may be asked for again, in monotonic seconds."""
     _usual: list[Read] | None = None
-    _fenced: set[tuple[Kind, int]] = field(default_factory=set)
-    """Registers (by address) that must not share a read with what is not next to them."""
+    _care: dict[tuple[Kind, int], int] = field(default_factory=dict)
+    """How carefully (index into NEAR) the register at an address is read; 0 unless it was part of a refused read."""
 
     def reads(self, now: float) -> list[Read]:
         """What to read now. A refused register that is due stands alone."""
         if self._usual is None:
             asked = [r for r in self.registers if r not in self.refused]
-            free = [r for r in asked if (r.kind, r.address) not in self._fenced]
-            fenced = [r for r in asked if (r.kind, r.address) in self._fenced]
-            self._usual = plan(free, max_words=self.max_words) + plan(
-                fenced, max_words=self.max_words, near=0
-            )
+            self._usual = []
+            for care, near in enumerate(NEAR):
+                like = [r for r in asked if self._care.get((r.kind, r.address), 0) == care]
+                self._usual += plan(like, max_words=self.max_words, near=near)
         due = [r for r, until in self.refused.items() if until <= now]
         return self._usual + [Read(r.kind, r.address, r.words, (r,)) for r in due]
 
@@ -93,10 +93,13 @@ class AdaptivePlan:
             for register in read.registers:
                 self.refused[register] = now + ASK_AGAIN_AFTER
             return []
-        self._fenced.update((r.kind, r.address) for r in read.registers)
-        pieces = plan(read.registers, max_words=self.max_words, near=0)
-        if len(pieces) > 1:
-            return pieces
+        care = max(self._care.get((r.kind, r.address), 0) for r in read.registers)
+        while care < len(NEAR) - 1:
+            care += 1
+            self._care.update({(r.kind, r.address): care for r in read.registers})
+            pieces = plan(read.registers, max_words=self.max_words, near=NEAR[care])
+            if len(pieces) > 1:
+                return pieces
         middle = len(clusters) // 2
         return [
             _read([r for cluster in half for r in cluster], max(r.end for r in half[-1]))
@@ -106,7 +109,7 @@ class AdaptivePlan:
     def forget(self) -> None:
         """Start learning anew."""
         self.refused.clear()
-        self._fenced.clear()
+        self._care.clear()
         self._usual = None
 
     def on_answer(self, read: Read) -> None:
