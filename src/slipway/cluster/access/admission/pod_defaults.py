@@ -22,6 +22,10 @@ def _is_new_pod(call: Call, old: Object | None) -> bool:
     )
 
 
+def _is_changed_pod(call: Call, old: Object | None) -> bool:
+    return call.resource.qualified == "pods" and not call.subresource and old is not None
+
+
 class ServiceAccountAdmission(Judge):
     """Names the account, refuses an unknown one, and mounts its token, root certificate and namespace."""
 
@@ -100,12 +104,16 @@ def _mount_token(registry: Registry, spec: Object) -> None:
 
 
 class PodPriority(Judge):
-    """Fills `priority` and `preemptionPolicy` from the PriorityClass."""
+    """Fills `priority` and `preemptionPolicy` from the PriorityClass; a change that leaves them out keeps them."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
     async def mutate(self, call: Call, obj: Object | None, old: Object | None) -> Object | None:
+        if obj and old and _is_changed_pod(call, old):
+            for field in ("priority", "preemptionPolicy"):
+                if obj["spec"].get(field) is None and old["spec"].get(field) is not None:
+                    obj["spec"][field] = old["spec"][field]
         if obj is None or not _is_new_pod(call, old):
             return obj
         spec = obj["spec"]
@@ -146,7 +154,7 @@ class DefaultTolerations(Judge):
     """Five minutes of grace on nodes that are not ready or not reachable."""
 
     async def mutate(self, call: Call, obj: Object | None, old: Object | None) -> Object | None:
-        if obj is None or not _is_new_pod(call, old):
+        if obj is None or not (_is_new_pod(call, old) or _is_changed_pod(call, old)):
             return obj
         tolerations = obj["spec"].setdefault("tolerations", [])
         for condition in ("not-ready", "unreachable"):
