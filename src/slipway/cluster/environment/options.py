@@ -35,4 +35,5 @@ class ClusterOptions:
     service_range: str = ""  # empty: a free range, 10.96.0.0/16 if it is
     pod_range: str = ""  # the same, 10.244.0.0/16
     images: Path | None = None  # what image names stand for, see nodes/images.py; read at each pull
+    behaviours: Path | None = None  # of simulated pods: a behaviour file, or KWOK's Stages
     data: Path | None = None  # where nodes keep logs and volumes; a temporary folder by default

@@ -80,6 +80,7 @@ def nodes(options: ClusterOptions, connect: Connect, clock: Clock, folder: Path)
         seed=options.seed,
         version=options.version,
         mapping=options.images,
+        behaviours=options.behaviours,
     )
     return ClusterNodes(settings, connect, clock)
 

@@ -36,7 +36,8 @@ from slipway.cluster.nodes.node_object import NodeFacts, host_capacity
 from slipway.cluster.nodes.pod_status import Reporter
 from slipway.cluster.nodes.processes import ProcessRuntime
 from slipway.cluster.nodes.runtime import Runtime
-from slipway.cluster.nodes.simulated import AnyImage, SimulatedRuntime
+from slipway.cluster.nodes.simulated import AnyImage, Book, SimulatedRuntime, read_book
+from slipway.cluster.nodes.stages import book_of_stages, is_stages
 from slipway.cluster.nodes.surroundings import ClusterDns, Surroundings
 from slipway.cluster.status import StatusError
 
@@ -67,6 +68,7 @@ class NodesSettings:
     seed: int | None = None
     version: str = "1.37"
     mapping: Path | None = None
+    behaviours: Path | None = None  # of simulated pods: a behaviour file, or one of KWOK's Stages
 
     @property
     def nodes(self) -> list[str]:
@@ -217,7 +219,8 @@ def make_runtime(settings: NodesSettings, clock: Clock) -> Runtime:
     if name == "process":
         return ProcessRuntime(settings.cluster, clock, random)
     if name == "simulated":
-        return SimulatedRuntime(clock, random, settings.pod_range, settings.count)
+        book = read_behaviours(settings.behaviours) if settings.behaviours else None
+        return SimulatedRuntime(clock, random, settings.pod_range, settings.count, book)
     if name in ("namespaces", "rootless"):
         return NamespacesRuntime(
             settings.cluster,
@@ -229,6 +232,12 @@ def make_runtime(settings: NodesSettings, clock: Clock) -> Runtime:
             rootless=name == "rootless" or os.geteuid() != 0,
         )
     raise ValueError(f"runtime {settings.runtime!r} is not one of {', '.join(RUNTIMES)}")
+
+
+def read_behaviours(path: Path) -> Book:
+    """A file of either form; BehaviourError says what is wrong with it."""
+    text = path.read_text()
+    return book_of_stages(text, str(path)) if is_stages(text) else read_book(text, str(path))
 
 
 def best_runtime() -> str:
