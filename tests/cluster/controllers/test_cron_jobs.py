@@ -168,3 +168,14 @@ def test_a_finished_job_with_a_time_to_live_goes(play: Play) -> None:
         assert await world.list(PODS) == []
 
     play(story)
+
+
+def test_a_time_that_never_comes_is_announced(play: Play) -> None:
+    async def story(world: Any) -> None:
+        await world.create(CRON_JOBS, cron_job(schedule="59 23 31 2 *"))
+        await asyncio.sleep(5)
+        (event,) = [event for event in await world.list(EVENTS) if event["reason"] == "InvalidSchedule"]
+        assert event["message"].startswith("invalid schedule: 59 23 31 2 * : time difference")
+        assert await world.list(JOBS) == []
+
+    play(story)

@@ -127,7 +127,11 @@ def _start_if_due(view: View, plan: Plan) -> None:
             return
     due, missed = most_recent(view.owner, schedule, zone, view.now)
     following = schedule.next(datetime.fromtimestamp(view.now, UTC), zone)
-    if following is not None:
+    if following is None:  # the thirty-first of February: upstream finds no time between two that never come
+        why = "time difference between two schedules is less than 1 second"
+        text = f"invalid schedule: {spec['schedule']} : {why}"
+        plan.events.append(Announce(view.owner, "InvalidSchedule", text, "Warning"))
+    else:
         plan.again_after(following.timestamp() - view.now + _SLACK)
     if missed > _TOO_MANY:
         text = (
