@@ -86,6 +86,7 @@ def _validate(registry: Registry, call: Call, definition: Definition, obj: Objec
     if errors:
         resource = definition.resource
         raise invalid(resource.kind, resource.group, str(metadata.get("name") or ""), errors)
+    call.warnings += definition.strategy.warnings(obj, None)
 
 
 def _store(registry: Registry, call: Call, definition: Definition, obj: Object) -> Written:

@@ -25,6 +25,7 @@ from slipway.cluster.schema.crd import (
     version_priority,
 )
 from slipway.cluster.schema.crd_scale import scale_errors
+from slipway.cluster.schema.crd_warnings import finalizer_warnings
 from slipway.cluster.schema.decoding import cannot_be_handled
 from slipway.cluster.schema.jsonpath import compile_path, to_text
 from slipway.cluster.schema.resource import Resource
@@ -59,6 +60,11 @@ def withdraw(definitions: Definitions, crd: Object) -> None:
             definitions.remove_custom(group, known.version, plural)
 
 
+class CustomStrategy(Strategy):
+    def warnings(self, obj: Object, old: Object | None) -> list[str]:
+        return finalizer_warnings(obj, old)
+
+
 def make_custom(resource: Resource, crd: Object) -> Definition:
     version = version_of(crd, resource.version)
     declared = next(v for v in crd["spec"]["versions"] if v["name"] == resource.version)
@@ -84,7 +90,7 @@ def make_custom(resource: Resource, crd: Object) -> Definition:
         resource=resource,
         bucket=f"{resource.plural}.{resource.group}",
         row=Row(unconditional_update=False),
-        strategy=Strategy(),
+        strategy=CustomStrategy(),
         shape=lambda: owned_shape,
         decode=partial(_decode, resource, version),
         default=partial(_default, version),

@@ -147,6 +147,7 @@ def _validate(registry: Registry, call: Call, definition: Definition, obj: Objec
     errors += definition.strategy.validate(registry, call, obj, old)
     if errors:
         raise invalid(definition.resource.kind, definition.resource.group, call.name, errors)
+    call.warnings += definition.strategy.warnings(obj, old)
 
 
 def _store(

@@ -16,6 +16,7 @@ from slipway.cluster.schema.crd import (
     status_ownership,
 )
 from slipway.cluster.schema.crd_validation import crd_errors
+from slipway.cluster.schema.crd_warnings import crd_warnings
 from slipway.cluster.status import FieldError
 from slipway.cluster.store import Put
 
@@ -39,6 +40,9 @@ class CrdStrategy(Strategy):
 
     def validate(self, registry: Registry, call: Call, obj: Object, old: Object | None) -> list[FieldError]:
         return crd_errors(obj, old)
+
+    def warnings(self, obj: Object, old: Object | None) -> list[str]:
+        return crd_warnings(obj, old)
 
     def after_create(self, registry: Registry, obj: Object) -> None:
         self._settle(registry, obj)
