@@ -120,6 +120,17 @@ async def test_a_large_output_comes_whole(pods: Pods) -> None:
     assert (code, len(text)) == (0, 3_000_000)
 
 
+async def test_a_slow_reader_gets_the_whole_output_after_the_process_has_ended(pods: Pods) -> None:
+    await pods.create("slow", shell("sleep 60"))
+    await pods.running("slow")
+    command = ["sh", "-c", "head -c 1080000 /dev/zero | tr '\\0' x"]
+    session = await pods.kubelet.exec("default", "slow", "main", command, stdin=False, tty=False)
+    await asyncio.sleep(1.5)
+    async with asyncio.timeout(10):
+        assert len(b"".join([data async for data in session.stdout()])) == 1_080_000
+        assert await session.wait() == 0
+
+
 async def test_volumes_of_every_kind(pods: Pods) -> None:
     client = pods.client
     meta = {"namespace": "default"}

@@ -6,7 +6,6 @@ A subclass says how a container or an exec is started through the helper process
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import pty
 import signal
@@ -176,10 +175,7 @@ class LocalRuntime(ABC):
 
     async def _wait(self, running: Running, sources: list[Source], log: LogWriter) -> None:
         code = await self.spawner.exit_code(running.id)
-        with contextlib.suppress(TimeoutError):
-            # A grandchild may keep the pipe open for ever; what the container itself said is there by now.
-            async with asyncio.timeout(_DRAIN):
-                await asyncio.gather(*(source.wait() for source in sources))
+        await _drain(sources, ())
         for source in sources:
             source.close()
         running.terminal = None
@@ -260,9 +256,7 @@ class LocalRuntime(ABC):
 
         async def end() -> int:
             code = await self.spawner.exit_code(id)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_DRAIN):
-                    await asyncio.gather(*(source.wait() for source in sources))
+            await _drain(sources, (out, err))
             self.spawner.forget(id)
             if stdin is not None:
                 stdin.close()
@@ -312,6 +306,19 @@ class LocalRuntime(ABC):
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
         """The container's environment with the mark by which `leftovers` knows our processes."""
         return {**given, "SLIPWAY_OWNER": self.owner.mark(self.cluster)}
+
+
+async def _drain(sources: Sequence[Source], flows: Sequence[Flow]) -> None:
+    """Wait for the rest of an ended process's output: for as long as a slow reader holds it up, but not for a
+    grandchild that may keep the pipe open for ever."""
+    while True:
+        try:
+            async with asyncio.timeout(_DRAIN):
+                await asyncio.gather(*(source.wait() for source in sources))
+            return
+        except TimeoutError:
+            if not any(flow.full for flow in flows):
+                return
 
 
 async def _trouble(streams: Streams) -> str:

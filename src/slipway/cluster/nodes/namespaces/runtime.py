@@ -6,6 +6,7 @@ namespace, and the host reaches pods through this process (`connect`, port-forwa
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import os
@@ -145,7 +146,8 @@ class NamespacesRuntime(LocalRuntime):
                 if running.waiting is not None:
                     await running.waiting
                 del self.containers[running.id]
-        await self.spawner.ask(f"{_RECIPES}:end_sandbox", id=sandbox, link=pod.link)
+        with contextlib.suppress(SpawnError):  # without a helper there is nothing left to end
+            await self.spawner.ask(f"{_RECIPES}:end_sandbox", id=sandbox, link=pod.link)
         await self.spawner.exit_code(sandbox)
         self.spawner.forget(sandbox)
         self._give_back(pod.request.node, pod.address)
