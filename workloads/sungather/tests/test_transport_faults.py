@@ -39,8 +39,9 @@ async def silent(inverter, frame):
 
 
 async def slow_drip(inverter, frame):
+    asking = list(inverter._writers)  # not those of later sessions
     for byte in inverter.answer(frame):
-        for writer in list(inverter._writers):
+        for writer in asking:
             writer.write(bytes((byte,)))
         await asyncio.sleep(0.1)
 

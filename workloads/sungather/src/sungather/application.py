@@ -18,9 +18,10 @@ from sungather.exports.console import Console
 from sungather.exports.delivery import Exporter
 from sungather.exports.destination import Destination
 from sungather.exports.influxdb import InfluxDb
-from sungather.exports.mqtt import Mqtt, client_config, inverter_config
+from sungather.exports.mqtt import Mqtt
 from sungather.exports.outbox import Outbox
 from sungather.exports.pvoutput import PvOutput
+from sungather.exports.upstream_shape import client_config, inverter_config
 from sungather.ledger import Ledger, StateFolder
 from sungather.readings.assembly import Assembly
 from sungather.readings.derived import VIRTUAL

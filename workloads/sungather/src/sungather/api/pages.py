@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sungather.application import Application
-from sungather.exports.mqtt import client_config, inverter_config
+from sungather.exports.upstream_shape import client_config, inverter_config
 from sungather.registers.scan import Identity
 
 _CONFIG = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>SunGather: configuration</title>

@@ -18,7 +18,7 @@ import aiohttp
 
 from sungather.errors import os_reason
 from sungather.exports.destination import Blocked, Delivery, Item, Later
-from sungather.exports.mqtt import clean_model
+from sungather.exports.upstream_shape import clean_model
 from sungather.readings.snapshot import Snapshot
 from sungather.registers.decoding import Value
 

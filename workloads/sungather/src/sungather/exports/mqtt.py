@@ -17,42 +17,13 @@ from sungather.exports import discovery
 from sungather.exports.destination import Blocked, Delivery, Item, Later
 from sungather.exports.mqtt_connection import Broker, Connection
 from sungather.exports.mqtt_packets import REASONS, Message
+from sungather.exports.upstream_shape import clean_model, client_config, inverter_config
 from sungather.readings.snapshot import Snapshot
 from sungather.registers.scan import Identity
 
 log = logging.getLogger("sungather.mqtt")
 
 _HOME_ASSISTANT = "homeassistant/status"
-
-
-def inverter_config(inverter: InverterSettings, identity: Identity) -> dict[str, Any]:
-    """Upstream's inverter settings, as they stand in its messages and in /json."""
-    return {
-        "model": identity.model,
-        "serial_number": identity.serial,
-        "level": inverter.level,
-        "scan_interval": inverter.scan_interval,
-        "use_local_time": inverter.use_local_time,
-        "smart_meter": inverter.smart_meter,
-        "connection": inverter.connection,
-        "slave": inverter.slave,
-        "start_time": "",
-    }
-
-
-def client_config(inverter: InverterSettings) -> dict[str, Any]:
-    """Upstream's client settings, as they stand in its messages and in /json."""
-    return {
-        "host": inverter.host,
-        "port": inverter.port,
-        "timeout": inverter.timeout,
-        "retries": inverter.retries,
-        "RetryOnEmpty": False,
-    }
-
-
-def clean_model(identity: Identity) -> str:
-    return (identity.model or "unknown").replace(".", "").replace("-", "")
 
 
 class Mqtt:
