@@ -146,14 +146,33 @@ class World:
         self.api = cluster.client()
         self.kubelet = Kubelet(cluster.client())
         self.writes: list[tuple[str, str, str]] = []  # user, method, path
-        self.controllers = ControllerRunner(
-            self.connect, registrations(settings), clock=self.clock, random=Random(1)
+        self._settings = settings
+        self._lose_reply_after: int | None = None
+        self.controllers = self._new_runner()
+
+        self.scheduler = self._new_scheduler()
+
+    def _new_scheduler(self) -> Scheduler:
+        identity = Identity("system:kube-scheduler", ("system:authenticated",))
+        return Scheduler(self.connect(identity, "kube-scheduler/v1"), self.controllers.informers, Random(2))
+
+    def _new_runner(self) -> ControllerRunner:
+        return ControllerRunner(
+            self.connect, registrations(self._settings), clock=self.clock, random=Random(1)
         )
 
-        client = self.connect(
-            Identity("system:kube-scheduler", ("system:authenticated",)), "kube-scheduler/v1"
-        )
-        self.scheduler = Scheduler(client, self.controllers.informers, Random(2))
+    async def restart_controllers(self) -> None:
+        """End them and the scheduler wherever they are, and start new ones that know nothing."""
+        await self.scheduler.stop()
+        await self.controllers.stop()
+        self.controllers = self._new_runner()
+        self.scheduler = self._new_scheduler()
+        await self.controllers.start()
+        await self.scheduler.start()
+
+    def lose_reply(self, writes: int) -> None:
+        """After that many more writes of controllers one is done, but they never hear of it."""
+        self._lose_reply_after = writes
 
     async def add_node(self, name: str, labels: dict[str, str] | None = None, **spec: Any) -> None:
         self.kubelet.alive.add(name)
@@ -169,6 +188,11 @@ class World:
             response = await self.cluster.plane.api.handle(request)
             if request.method not in ("GET", "HEAD"):
                 self.writes.append((identity.name, request.method, request.path))
+                if self._lose_reply_after is not None and "serviceaccount" in identity.name:
+                    self._lose_reply_after -= 1
+                    if self._lose_reply_after < 0:
+                        self._lose_reply_after = None
+                        raise ConnectionResetError("the connection is gone")
                 if response.status >= 400 and response.status not in (404, 409):
                     body = response.body if isinstance(response.body, bytes) else b""
                     print(identity.name, request.method, request.path, response.status, body.decode())

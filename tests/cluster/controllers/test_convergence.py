@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from slipway.cluster.client.client import PatchType
 from slipway.cluster.client.objects import is_deleting, name_of
-from slipway.cluster.client.resources import DAEMON_SETS, DEPLOYMENTS, PODS, REPLICA_SETS, STATEFUL_SETS
+from slipway.cluster.client.resources import DAEMON_SETS, DEPLOYMENTS, JOBS, PODS, REPLICA_SETS, STATEFUL_SETS
 from slipway.cluster.status import StatusError
 
 Play = Callable[..., None]
 
 few = settings(
-    max_examples=10,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
@@ -125,3 +125,64 @@ def test_daemon_sets_arrive(play: Play, history: list[tuple[str, int]], surge: i
     rolling = {"maxSurge": surge, "maxUnavailable": 1 - surge}
     made = workload(None, updateStrategy={"type": "RollingUpdate", "rollingUpdate": rolling})
     check(play, DAEMON_SETS, made, history, nodes=3)
+
+
+def indexed_job() -> dict[str, Any]:
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}
+    spec = {"completions": 4, "parallelism": 2, "completionMode": "Indexed", "template": template}
+    return {"metadata": {"name": "work"}, "spec": spec}
+
+
+@few
+@given(lost=st.integers(0, 40), restart=st.booleans())
+def test_a_write_of_which_the_answer_was_lost_is_not_done_twice(play: Play, lost: int, restart: bool) -> None:
+    async def story(world: Any) -> None:
+        await asyncio.sleep(5)
+        world.kubelet.outcome = lambda pod: (
+            ("Succeeded", 0) if "job-name" in pod["metadata"]["labels"] else None
+        )
+        world.lose_reply(lost)
+        await world.create(DEPLOYMENTS, workload(3))
+        await world.create(JOBS, indexed_job())
+        await asyncio.sleep(2)
+        if restart:
+            await world.restart_controllers()
+        change = {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "app:2"}]}}}}
+        await world.api.patch(DEPLOYMENTS, "it", "default", change, PatchType.STRATEGIC)
+        await world.until(lambda: arrived(world, DEPLOYMENTS, 3, "app:2"), 300)
+        await asyncio.sleep(60)
+        job = await world.get(JOBS, "work")
+        assert job["status"]["succeeded"] == 4
+        assert job["status"]["completedIndexes"] == "0-3"
+        assert "failed" not in job["status"]
+        assert len(await world.list(PODS, "job-name=work")) == 4
+        assert len(await world.list(REPLICA_SETS)) == 2
+        assert await world.quiet(600) == []
+
+    play(story)
+
+
+def test_controllers_that_start_anew_find_nothing_to_do(play: Play) -> None:
+    async def story(world: Any) -> None:
+        world.kubelet.outcome = lambda pod: (
+            ("Succeeded", 0) if "job-name" in pod["metadata"]["labels"] else None
+        )
+        claim = {
+            "metadata": {"name": "data"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+        }
+        await world.create(DEPLOYMENTS, workload(3))
+        stateful = workload(2, serviceName="it", volumeClaimTemplates=[claim])
+        for resource, made in ((STATEFUL_SETS, stateful), (DAEMON_SETS, workload(None))):
+            made["metadata"]["name"] = resource.plural
+            made["spec"]["selector"]["matchLabels"] = {"app": resource.plural}
+            made["spec"]["template"]["metadata"]["labels"] = {"app": resource.plural}
+            await world.create(resource, made)
+        await world.create(JOBS, indexed_job())
+        await asyncio.sleep(60)
+        assert await world.quiet(60) == []
+        await world.restart_controllers()
+        await asyncio.sleep(60)
+        assert world.writes == []
+
+    play(story)

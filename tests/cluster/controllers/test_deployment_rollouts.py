@@ -59,6 +59,7 @@ def test_a_new_deployment_brings_its_pods_up_and_then_rests(play: Play) -> None:
         assert progressing["message"] == f'ReplicaSet "{name_of(rs)}" has successfully progressed.'
         assert available
         assert available["reason"] == "MinimumReplicasAvailable"
+        assert [c["type"] for c in found["status"]["conditions"]] == ["Available", "Progressing"]
         pods = await world.list(PODS)
         digest = rs["metadata"]["labels"]["pod-template-hash"]
         assert {pod["metadata"]["labels"]["pod-template-hash"] for pod in pods} == {digest}

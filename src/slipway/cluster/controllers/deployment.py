@@ -315,11 +315,11 @@ def _finish(view: View, plan: Plan, *, progress: bool) -> Plan:
     """Append the write of the status, if it changed, and say when to look again."""
     deployment = view.deployment
     status = _counts(view)
+    view.conditions = conds.put_last(view.conditions, _availability(view, status))
     if progress:
         _judge_progress(view, plan, status)
     if not view.has_deadline:
         view.conditions = conds.without(view.conditions, "Progressing")
-    view.conditions = conds.put_last(view.conditions, _availability(view, status))
     failure = next(
         (
             found
