@@ -115,9 +115,10 @@ def _token_of_protocols(protocols: str) -> str:
 def _impersonated(request: Request) -> Identity | None:
     headers = request.headers
     name = headers.get("impersonate-user", "")
-    groups = tuple(part.strip() for part in headers.get("impersonate-group", "").split(",") if part.strip())
+    # Values of repeated headers come one a line; a comma is part of a value.
+    groups = tuple(filter(None, headers.get("impersonate-group", "").split("\n")))
     extra = {
-        unquote(header.removeprefix("impersonate-extra-")): tuple(part.strip() for part in value.split(","))
+        unquote(header.removeprefix("impersonate-extra-")): tuple(value.split("\n"))
         for header, value in headers.items()
         if header.startswith("impersonate-extra-")
     }

@@ -198,7 +198,7 @@ class Connection(asyncio.Protocol):
         text = value.decode("utf-8", "replace")
         headers = self._headers
         if key in headers:
-            text = f"{headers[key]}{'; ' if key == 'cookie' else ', '}{text}"
+            text = f"{headers[key]}{_joiner(key)}{text}"
         headers[key] = text
 
     def on_headers_complete(self) -> None:
@@ -496,6 +496,14 @@ class _RefusedError(Exception):
 
     def __init__(self, answer: bytes | None) -> None:
         self.answer = answer
+
+
+def _joiner(key: str) -> str:
+    """What stands between the values of a header that came more than once. Groups and extra values of
+    impersonation may hold commas, so a character that no header can hold keeps them apart."""
+    if key.startswith("impersonate-"):
+        return "\n"
+    return "; " if key == "cookie" else ", "
 
 
 def _origin_form(url: bytes, path: bytes, query: bytes) -> tuple[bytes, bytes]:
