@@ -27,7 +27,7 @@ from slipway.cluster.environment.kubernetes_service import ensure_kubernetes_ser
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Identity
 from slipway.cluster.kubelet import Kubelet
-from slipway.cluster.nodes.cluster_nodes import ClusterNodes
+from slipway.cluster.nodes.cluster_nodes import ClusterNodes, best_runtime
 from slipway.cluster.server.listener import Listener, serve
 
 
@@ -117,6 +117,8 @@ class EmbeddedCluster:
     def _lease_ranges(self) -> ClusterOptions:
         """The options with ranges that nobody else has. Without real pods nothing is routed: any will do."""
         asked = self.options
+        if asked.runtime == "auto":
+            asked = dataclasses.replace(asked, runtime=best_runtime())
         if asked.runtime == "simulated" or not asked.nodes:
             return dataclasses.replace(
                 asked,

@@ -51,7 +51,7 @@ _READ = {
     "PersistentVolumeClaim": PERSISTENT_VOLUME_CLAIMS,
     "PersistentVolume": PERSISTENT_VOLUMES,
 }
-_CAP_SYS_ADMIN = 21
+_CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
 _AGENT = "kubelet/v1.37.0 (linux/amd64) kubernetes/slipway"
 
 
@@ -246,11 +246,11 @@ def best_runtime() -> str:
 
 
 def namespaces_possible() -> bool:
-    """Whether this process may make namespaces. Root with CAP_SYS_ADMIN may; for others only trying tells."""
+    """Whether this process may make namespaces. Root with its capabilities may; for others only trying tells."""
     if sys.platform != "linux":
         return False
     if os.geteuid() == 0:
-        return bool(_capabilities() >> _CAP_SYS_ADMIN & 1)
+        return all(_capabilities() >> bit & 1 for bit in (_CAP_NET_ADMIN, _CAP_SYS_ADMIN))
     flags = NEWNET | NEWNS | NEWUSER
     code = f"import ctypes, sys; sys.exit(1 if ctypes.CDLL(None).unshare({flags}) else 0)"
     tried = subprocess.run([sys.executable, "-I", "-S", "-E", "-c", code], check=False)

@@ -65,6 +65,7 @@ class NamespacesRuntime(LocalRuntime):
         self._alias = self.owner.mark(cluster)
         self._ranges: dict[str, str] = dict(zip(nodes, node_ranges(pod_range, len(nodes)), strict=False))
         self._used: dict[str, set[int]] = {node: set() for node in self._ranges}
+        self._last: dict[str, int] = {}
         self._links = 0
         self._pods: dict[str, _Pod] = {}
 
@@ -124,10 +125,14 @@ class NamespacesRuntime(LocalRuntime):
         return Sandbox(id, shown)
 
     def _take(self, node: str) -> str:
+        """The next free address, round the range: one that was just given back is the last to be used again."""
         network, used = ipaddress.ip_network(self._ranges[node]), self._used[node]
-        for number in range(2, network.num_addresses - 1):
+        places = network.num_addresses - 3  # without network, node and broadcast
+        for step in range(places):
+            number = 2 + (self._last.get(node, -1) + 1 + step) % places
             if number not in used:
                 used.add(number)
+                self._last[node] = number - 2
                 return str(network[number])
         raise RuntimeFailure("FailedCreatePodSandBox", f"no addresses left in {network}")
 
