@@ -24,6 +24,16 @@ from slipway.cluster.status import resource_not_found
 Object = dict[str, Any]
 JSON = {"content-type": "application/json"}
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+# Kinds whose storage version is not the served one, as a 1.37 server's hashes give it away.
+_STORED_AS = {
+    ("events.k8s.io", "v1", "Event"): "/v1",
+    ("autoscaling", "v1", "HorizontalPodAutoscaler"): "autoscaling/v2",
+    ("certificates.k8s.io", "v1", "ClusterTrustBundle"): "certificates.k8s.io/v1beta1",
+    ("certificates.k8s.io", "v1", "PodCertificateRequest"): "certificates.k8s.io/v1beta1",
+    ("apiextensions.k8s.io", "v1", "CustomResourceDefinition"): "apiextensions.k8s.io/v1beta1",
+    ("resource.k8s.io", "v1", "DeviceTaintRule"): "resource.k8s.io/v1beta2",
+    ("storagemigration.k8s.io", "v1", "StorageVersionMigration"): "storagemigration.k8s.io/v1beta1",
+}
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
 
 
@@ -238,7 +248,8 @@ def _row(resource: Resource) -> Object:
         row["categories"] = list(resource.categories)
     if resource.stored:
         # StorageVersionHash: base64 of the first 8 bytes of a hash of group, version and kind.
-        text = f"{resource.group}/{resource.version}/{resource.kind}"
+        stored = _STORED_AS.get((resource.group, resource.version, resource.kind))
+        text = f"{stored or f'{resource.group}/{resource.version}'}/{resource.kind}"
         row["storageVersionHash"] = b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
     return row
 
