@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -12,13 +13,14 @@ import yaml
 from slipway.cluster.exchange import Request
 from slipway.cluster.patching.json_patch import apply_json_patch
 from slipway.cluster.patching.merge_patch import apply_merge_patch
+from slipway.cluster.patching.restoring import go_print, restoring_error
 from slipway.cluster.patching.strategic_merge import apply_strategic_merge_patch
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.schema import protobuf
 from slipway.cluster.schema.decoding import cannot_be_handled, decode
 from slipway.cluster.schema.go_scalars import NotDecodable
 from slipway.cluster.schema.json_bodies import BadJson, parse_json
-from slipway.cluster.status import bad_request, unsupported_media_type
+from slipway.cluster.status import FieldError, bad_request, invalid, unsupported_media_type
 
 Object = dict[str, Any]
 
@@ -135,7 +137,7 @@ def patch_change(request: Request, definition: Definition, media: str) -> Callab
         return lambda obj: apply_merge_patch(obj, patch)
     if media == "application/strategic-merge-patch+json" and not definition.resource.custom:
         patch = _patch_json(request.body)
-        return lambda obj: apply_strategic_merge_patch(obj, patch, definition.shape())
+        return partial(_restored, patch, definition)
     accepted = ["application/json-patch+json", "application/merge-patch+json"]
     if not definition.resource.custom:
         accepted.append("application/strategic-merge-patch+json")
@@ -144,6 +146,16 @@ def patch_change(request: Request, definition: Definition, media: str) -> Callab
         "the body of the request was in an unknown format - accepted media types include:"
         f" {', '.join(accepted)}"
     )
+
+
+def _restored(patch: Any, definition: Definition, obj: Object) -> Object:
+    """A strategic merge patch applied; 422 when the outcome no longer fits the kind."""
+    shape = definition.shape()
+    patched = apply_strategic_merge_patch(obj, patch, shape)
+    why = restoring_error(patched, shape)
+    if why:
+        raise invalid("", "", "", [FieldError("FieldValueInvalid", "patch", go_print(patch), why)])
+    return patched
 
 
 def apply_body(request: Request) -> Object:
