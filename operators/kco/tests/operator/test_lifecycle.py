@@ -318,6 +318,31 @@ async def test_33_a_wrong_rule_makes_only_its_own_target_unready(bed, app, until
     assert (await bed.read("wrong"))["status"]["state"] == "Failed"
 
 
+async def test_59_a_watch_that_ends_is_begun_anew_and_misses_no_deletion(
+    bed, app, until, monkeypatch
+) -> None:
+    from kco.operator.watch import Watch
+
+    watches: list[Watch] = []
+    start = Watch.start
+
+    def noted(self: Watch) -> None:
+        watches.append(self)
+        start(self)
+
+    monkeypatch.setattr(Watch, "start", noted)
+    operator = await bed.start()
+    await bed.make("one", graphqlEndpoint=app.url)
+    await bed.make("two", graphqlEndpoint=app.url)
+    await until(lambda: len(operator.controller.targets) == 2)
+    await watches[0].stop()
+    await bed.client.delete(TARGET_APPS, bed.namespace, "one")
+    await until(lambda: len(watches) == 2)
+    await until(lambda: [target.name for target in operator.controller.targets.values()] == ["two"])
+    await bed.make("three", graphqlEndpoint=app.url)
+    await until(lambda: len(operator.controller.targets) == 2)
+
+
 async def test_60_a_busy_port_and_a_missing_crd_end_the_start_with_a_message(bed, app, control_plane) -> None:
     server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

@@ -81,6 +81,13 @@ class Controller:
         self._runs.pop(uid, None)
         self._unfollow(uid, gone=True)
 
+    async def resync(self) -> None:
+        """After a gap in the watch: forget TargetApps that are gone; changed ones come with the new watch."""
+        listing = await self._services.client.list(TARGET_APPS, self._services.settings.namespace or None)
+        present = {body["metadata"]["uid"] for body in listing.get("items") or []}
+        for uid in [uid for uid in self._bodies if uid not in present]:
+            self.vanished(uid)
+
     def pods_changed(self, cluster: str, namespace: str) -> None:
         """Pods of a namespace appeared, vanished or changed readiness."""
         for target in self.targets.values():

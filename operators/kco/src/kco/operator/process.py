@@ -281,6 +281,27 @@ class Operator:
             return
         await self._insist_take_over()
         self.started.set()
+        ends: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(event.wait()) for event in (self._stopping, self._lost)
+        ]
+        watch = self._watch()
+        try:
+            while not any(end.done() for end in ends):
+                assert watch.ended is not None
+                await asyncio.wait({watch.ended, *ends}, return_when=asyncio.FIRST_COMPLETED)
+                if watch.ended.done() and not any(end.done() for end in ends):
+                    record(log, logging.ERROR, "watch_ended", error=str(watch.ended.exception()))
+                    await asyncio.wait(ends, timeout=2.0, return_when=asyncio.FIRST_COMPLETED)
+                    await self._resync()
+                    watch = self._watch()
+        finally:
+            for end in ends:
+                end.cancel()
+            await self._quiesce()
+            await watch.stop()
+
+    def _watch(self) -> Watch:
+        """A running watch of TargetApps."""
         watch = Watch(
             self.client,
             namespace=self.settings.namespace,
@@ -288,20 +309,14 @@ class Operator:
             vanished=self.controller.vanished,
         )
         watch.start()
-        assert watch.ended is not None
-        ends: list[asyncio.Future[Any]] = [
-            asyncio.ensure_future(event.wait()) for event in (self._stopping, self._lost)
-        ]
+        return watch
+
+    async def _resync(self) -> None:
+        """What vanished while nobody watched is told by nobody: look for it."""
         try:
-            await asyncio.wait({watch.ended, *ends}, return_when=asyncio.FIRST_COMPLETED)
-            if watch.ended.done() and not self._stopping.is_set():
-                record(log, logging.ERROR, "watch_ended", error=str(watch.ended.exception()))
-                self._lost.set()
-        finally:
-            for task in ends:
-                task.cancel()
-            await self._quiesce()
-            await watch.stop()
+            await self.controller.resync()
+        except ApiFailure as failure:
+            record(log, logging.WARNING, "resync_failed", error=str(failure))
 
     async def _insist_take_over(self) -> None:
         wait = 0.5
