@@ -180,7 +180,7 @@ async def operator(port: int, interval: int) -> tuple[Any, Accepting, Any]:
 
     clock, client, redactor = SystemClock(), Accepting(), Redactor()
     api: Any = client
-    guard = Guard(allowed=["127.0.0.0/8"])
+    guard = Guard(allowed=["127.0.0.0/8"], resolver=loopback)
     pool = Pool(guard)
     metrics = KcoCollector(list)
     engine = PollEngine(pool, duration=metrics.poll_seconds.observe)
@@ -212,7 +212,7 @@ async def operator(port: int, interval: int) -> tuple[Any, Accepting, Any]:
             "parameters": {"url": "http://127.0.0.1:9/"},
         }
         spec = {
-            "graphqlEndpoint": f"http://127.0.0.1:{port}/{number}",
+            "graphqlEndpoint": f"http://target-{number}.bench:{port}/{number}",
             "stateQuery": QUERY,
             "pollingInterval": interval,
             "requestsPerMinute": 60000,
@@ -224,6 +224,11 @@ async def operator(port: int, interval: int) -> tuple[Any, Accepting, Any]:
         prepared = await prepare(read(spec), "bench", services.clusters, services.registry, ("*",))
         target.configured(prepared, [])
     return services, client, asyncio.create_task(controller._write_statuses())
+
+
+async def loopback(host: str, port: int) -> list[str]:
+    """Every target has a host name, and so a connection, of its own, as pods have."""
+    return ["127.0.0.1"]
 
 
 def resident_kb() -> int:

@@ -7,7 +7,7 @@ headers beyond 64 KiB, end the connection at once.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import httptools
 
@@ -43,12 +43,13 @@ class Connection(asyncio.Protocol):
         "_transport",
         "closed",
         "idle_since",
-        "key",
+        "shelf",
         "used",
     )
 
-    def __init__(self, key: Any) -> None:
-        self.key = key
+    def __init__(self, shelf: "list[Connection]") -> None:
+        # Where it waits between exchanges: the pool's list for its place.
+        self.shelf = shelf
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self._done: Done | None = None

@@ -24,6 +24,15 @@ class ExchangeFailed(Exception):
     """No answer: refused, reset, not HTTP, too large, too late."""
 
 
+def take_from(shelf: list[Connection]) -> Connection | None:
+    """The most recently used connection of a shelf that is still open."""
+    while shelf:
+        connection = shelf.pop()
+        if not connection.closed:
+            return connection
+    return None
+
+
 def place_of(address: Address, tls: TlsSettings = DEFAULT) -> Place:
     return Place(address.scheme, address.host, address.port, tls)
 
@@ -47,24 +56,24 @@ class Pool:
         self._idle_seconds = idle_seconds
         self.opened = 0
 
+    def shelf(self, place: Place) -> list[Connection]:
+        """Where the idle connections to a place are kept; always the same list, so that callers may hold it."""
+        return self._idle.setdefault(place, [])
+
     def take(self, place: Place) -> Connection | None:
         """An idle connection, the most recently used first, or None."""
-        waiting = self._idle.get(place)
-        while waiting:
-            connection = waiting.pop()
-            if not connection.closed:
-                return connection
-        return None
+        return take_from(self.shelf(place))
 
     def give(self, connection: Connection, moment: float) -> None:
         """Put a connection back after a complete exchange."""
         if not connection.closed:
             connection.idle_since = moment
-            self._idle.setdefault(connection.key, []).append(connection)
+            connection.shelf.append(connection)
 
     async def open(self, place: Place) -> Connection:
         """A new connection; raises Refused, Unresolvable, OSError, ssl.SSLError or InvalidCertificate."""
         loop = asyncio.get_running_loop()
+        shelf = self.shelf(place)
         context = None
         name = None
         if place.scheme == "https":
@@ -76,7 +85,7 @@ class Pool:
         for address in await self._guard.addresses(place.host, place.port):
             try:
                 _, connection = await loop.create_connection(
-                    lambda: Connection(place), address, place.port, ssl=context, server_hostname=name
+                    lambda: Connection(shelf), address, place.port, ssl=context, server_hostname=name
                 )
             except ssl.SSLError:
                 raise
@@ -126,17 +135,21 @@ class Pool:
 
     def sweep(self, moment: float) -> None:
         """Close connections that have been idle for too long."""
-        for place, waiting in list(self._idle.items()):
+        for waiting in self._idle.values():
+            if not waiting:
+                continue
             fresh = []
             for connection in waiting:
                 if connection.closed or moment - connection.idle_since > self._idle_seconds:
                     connection.close()
                 else:
                     fresh.append(connection)
-            if fresh:
-                self._idle[place] = fresh
-            else:
-                del self._idle[place]
+            waiting[:] = fresh
+
+    def forget(self, place: Place) -> None:
+        """Nobody goes to this place any more."""
+        for connection in self._idle.pop(place, []):
+            connection.close()
 
     def close(self) -> None:
         for waiting in self._idle.values():

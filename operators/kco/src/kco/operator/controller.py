@@ -305,7 +305,7 @@ class Controller:
             moment = clock.monotonic()
             due = []
             for target in self.targets.values():
-                if not target.urgency and target.last_polled() and moment - target.written_at > 60:
+                if not target.urgency and moment - target.written_at > 60 and target.last_polled():
                     target.urgency = ROUTINE
                 if target.urgency and moment - target.written_at >= STATUS_SPACING[target.urgency]:
                     due.append(target)

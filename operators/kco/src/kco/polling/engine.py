@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from kco.net.connection import Answer, Connection
 from kco.net.guard import Refused, Unresolvable
-from kco.net.pool import Place, Pool
+from kco.net.pool import Place, Pool, take_from
 from kco.net.tls import InvalidCertificate
 from kco.polling.poll import Failure, Poll, judge
 from kco.polling.rate import Bucket
@@ -85,6 +85,7 @@ class PollEngine:
         """Begin polling; the first poll comes at the key's own phase of the interval, or now."""
         moment = self._loop.time()
         self.polls[poll.key] = poll
+        poll.shelf = self._pool.shelf(poll.place)
         poll.planned = moment + (0.0 if at_once else phase(poll.key, poll.interval))
         self._plan(poll, poll.planned)
 
@@ -98,6 +99,8 @@ class PollEngine:
         connection = self._flying.pop(poll, None)
         if connection is not None:
             connection.abort("no longer polled")
+        if not any(other.place == poll.place for other in self.polls.values()):
+            self._pool.forget(poll.place)
 
     def poke(self, key: str) -> None:
         """Poll now and keep the rhythm afterwards."""
@@ -143,7 +146,7 @@ class PollEngine:
         poll.started_at = moment
         poll.deadline = moment + poll.timeout
         poll.requests += 1
-        connection = self._pool.take(poll.place)
+        connection = take_from(poll.shelf)
         self._flying[poll] = connection
         if connection is not None:
             poll.in_flight = connection
@@ -199,7 +202,7 @@ class PollEngine:
         try:
             async with asyncio.timeout_at(poll.deadline), gate:
                 # While waiting at the gate somebody may have finished with a connection.
-                connection = self._pool.take(poll.place) or await self._pool.open(poll.place)
+                connection = take_from(poll.shelf) or await self._pool.open(poll.place)
         except TimeoutError:
             failure = Failure("timeout", f"no connection within {poll.timeout:g} s")
         except Refused as refusal:

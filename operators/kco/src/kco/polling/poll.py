@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kco.net.connection import Answer
+from kco.net.connection import Answer, Connection
 from kco.net.pool import Place
 from kco.polling.rate import Bucket
 
@@ -53,6 +53,7 @@ class Poll:
         "removed",
         "request",
         "requests",
+        "shelf",
         "started_at",
         "succeeded",
         "timeout",
@@ -90,6 +91,7 @@ class Poll:
         # The request for a redirect's Location on the same place, or None where it leads elsewhere.
         self.redirected = redirected
         self.hops = 0
+        self.shelf: list[Connection] = []
         self.body: bytes | None = None
         self.planned = 0.0
         self.started_at = 0.0
