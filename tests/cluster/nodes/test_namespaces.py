@@ -13,6 +13,7 @@ import pytest
 
 from slipway.cluster.client.client import PatchType
 from slipway.cluster.client.resources import CONFIG_MAPS, PODS
+from slipway.cluster.nodes.namespaces import cgroups
 
 Pods = Any
 
@@ -159,3 +160,22 @@ async def test_an_address_that_was_given_back_is_not_given_out_again_at_once(nam
     first = (await namespace_pods.over("first"))["podIP"]
     await namespace_pods.create("second", shell("true"))
     assert (await namespace_pods.over("second"))["podIP"] != first
+
+
+async def test_a_container_that_takes_more_memory_than_it_may_is_killed_and_says_so(
+    namespace_pods: Pods,
+) -> None:
+    if not cgroups.home():
+        pytest.skip("needs a memory control group that this user may write")
+    greedy = {"image": "python", "command": ["python3", "-c", "x = b'1' * (300 << 20)"]}
+    limits = {"resources": {"limits": {"memory": "64Mi"}}}
+    await namespace_pods.create("greedy", {**greedy, **limits})
+    status = await namespace_pods.over("greedy")
+    ended = status["containerStatuses"][0]["state"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (137, "OOMKilled")
+    await namespace_pods.create(
+        "modest", {"image": "python", "command": ["python3", "-c", "print(1)"], **limits}
+    )
+    assert (await namespace_pods.over("modest"))["phase"] == "Succeeded"
+    name = namespace_pods.cluster.options.name
+    assert not list(Path(cgroups.home()).glob(f"slipway-{name}-*")), "the groups went with their containers"

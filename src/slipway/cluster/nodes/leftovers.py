@@ -1,4 +1,4 @@
-"""What a cluster that was killed may have left behind: processes, and interfaces of its network.
+"""What a cluster that was killed may have left behind: processes, interfaces of its network, control groups.
 
 There is nothing else to look for: containers' mounts and pods' network namespaces end with their processes, and the
 Services' route ends with the bridge. Everything carries its cluster's name and its owner (process id and start time),
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from slipway.cluster.nodes.namespaces.cgroups import home
 from slipway.cluster.nodes.namespaces.netlink import Netlink
 
 _MARK = re.compile(r"slipway-(?P<cluster>.+?)-(?:helper-)?(?P<pid>\d+)-(?P<started>\d+)")
@@ -50,10 +51,10 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """`name` is a process id or an interface's name."""
+    """`name` is a process id, an interface's name or a folder."""
 
     cluster: str
-    kind: str  # process, interface
+    kind: str  # process, interface, cgroup
     name: str
     detail: str = ""
 
@@ -65,7 +66,7 @@ class Leftover:
 
 def find(cluster: str | None = None) -> list[Leftover]:
     """Those of one cluster, or of all, whose owner does not live any more."""
-    found = [*_processes(), *_interfaces()]
+    found = [*_processes(), *_interfaces(), *_groups()]
     return [item for item in found if cluster is None or item.cluster == cluster]
 
 
@@ -76,6 +77,8 @@ def remove(cluster: str | None = None) -> list[Leftover]:
         with contextlib.suppress(OSError):
             if item.kind == "process":
                 os.kill(int(item.name), signal.SIGKILL)
+            elif item.kind == "cgroup":
+                Path(item.name).rmdir()
             else:
                 with Netlink() as netlink:
                     netlink.delete(item.name)
@@ -138,3 +141,11 @@ def _interfaces() -> Iterator[Leftover]:
             cluster = _orphan((folder / "ifalias").read_text())
             if cluster:
                 yield Leftover(cluster, "interface", folder.name)
+
+
+def _groups() -> Iterator[Leftover]:
+    top = home()
+    for folder in sorted(Path(top).glob("slipway-*")) if top else ():
+        cluster = _orphan(folder.name)
+        if cluster:
+            yield Leftover(cluster, "cgroup", str(folder))

@@ -25,6 +25,7 @@ from slipway.cluster.nodes.runtime import ContainerRequest, Exit, RuntimeFailure
 from slipway.cluster.nodes.spawning.spawner import Spawner, SpawnError
 from slipway.cluster.nodes.streams import Flow, LocalSession, Sink, SocketDuplex, Source
 
+_KILLED = 128 + signal.SIGKILL
 _DRAIN = 0.5  # seconds that output may still come after a process has ended
 
 
@@ -185,9 +186,10 @@ class LocalRuntime(ABC):
         for out, err in running.attached:
             out.end()
             err.end()
+        starved = code == _KILLED and running.id in self.spawner.out_of_memory
         self.spawner.forget(running.id)
         if not running.exit.done():
-            running.exit.set_result(Exit(code))
+            running.exit.set_result(Exit(code, "OOMKilled" if starved else ""))
 
     async def wait_container(self, container: str) -> Exit:
         return await asyncio.shield(self._running(container).exit)

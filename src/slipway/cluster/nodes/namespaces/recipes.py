@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from slipway.cluster.nodes.namespaces import kernel, root
+from slipway.cluster.nodes.namespaces import cgroups, kernel, root
 from slipway.cluster.nodes.namespaces.netlink import Netlink
 from slipway.cluster.nodes.spawning.process import (
     PR_SET_PDEATHSIG,
@@ -132,12 +132,27 @@ def start_container(helper: Helper, request: Request, descriptors: list[int]) ->
     def child() -> NoReturn:
         _container(request, descriptors)
 
-    pid = _from_within(request["sandbox"], _SHARED, child, new_pid=True)
+    group = cgroups.make(request["group"], request["memory"]) if request.get("memory") else ""
+    try:
+        pid = _from_within(request["sandbox"], _SHARED, child, new_pid=True, group=group)
+    except OSError:
+        cgroups.remove(group)
+        raise
     helper.children[pid] = request["id"]
+    if group:
+        helper.at_exit[request["id"]] = lambda: _leave(group)
     return pid
 
 
-def _from_within(pid: int, kinds: tuple[str, ...], child: Callable[[], NoReturn], *, new_pid: bool) -> int:
+def _leave(group: str) -> dict[str, Any]:
+    starved = cgroups.killed(group)
+    cgroups.remove(group)
+    return {"out_of_memory": starved}
+
+
+def _from_within(
+    pid: int, kinds: tuple[str, ...], child: Callable[[], NoReturn], *, new_pid: bool, group: str = ""
+) -> int:
     """Run `child` in a process in another's namespaces; its process id.
 
     A process in between steps into them and ends, since not every namespace lets one step back. The child waits until that
@@ -175,6 +190,8 @@ def _from_within(pid: int, kinds: tuple[str, ...], child: Callable[[], NoReturn]
         os.waitpid(between, 0)
         if not said.isdigit():
             raise OSError(0, said.removeprefix("!") or "the process in between ended")
+        if group:
+            cgroups.enter(group, int(said))
         os.write(open_gate, b"g")
     finally:
         os.close(told)

@@ -11,12 +11,13 @@ import hashlib
 import ipaddress
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from slipway.cluster.client.quantities import whole
 from slipway.cluster.clock import Clock
 from slipway.cluster.nodes.images import visible_paths
 from slipway.cluster.nodes.leftovers import remove_interfaces
@@ -182,6 +183,8 @@ class NamespacesRuntime(LocalRuntime):
             mounts=mounts,
             read_only=request.read_only_root,
             rootless=self.rootless,
+            group=f"{self._alias}-{running.id[:12]}",
+            memory=_memory_limit(request.resources),
             **self._program(running, request.argv, request.tty),
         )
         return int(pid)
@@ -227,6 +230,12 @@ class NamespacesRuntime(LocalRuntime):
             )
         except SpawnError as error:
             raise OSError(error.errno, str(error)) from None
+
+
+def _memory_limit(resources: Mapping[str, Any]) -> int:
+    """Bytes; 0 for none."""
+    limit = (resources.get("limits") or {}).get("memory")
+    return whole(limit) if limit is not None else 0
 
 
 def _write_files(request: SandboxRequest, address: str) -> None:

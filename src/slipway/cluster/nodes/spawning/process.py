@@ -39,6 +39,7 @@ class Helper:
         self.children: dict[int, str] = {}
         self.groups: set[int] = set()
         self.memory: dict[str, Any] = {}  # what recipes keep between requests
+        self.at_exit: dict[str, Callable[[], dict[str, Any]]] = {}  # what else to say of an end, by id
         self.recipes: dict[str, Callable[[Helper, Request, list[int]], Any]] = {
             "process": start_process,
             "signal": send_signal,
@@ -86,7 +87,8 @@ class Helper:
                     os.killpg(pid, signal.SIGKILL)
             if known is not None:
                 code = os.waitstatus_to_exitcode(status)
-                self._say({"event": "exit", "id": known, "code": code if code >= 0 else 128 - code})
+                ask = self.at_exit.pop(known, dict)
+                self._say({"event": "exit", "id": known, "code": code if code >= 0 else 128 - code, **ask()})
 
     def _receive(self) -> bool:
         try:
@@ -152,7 +154,7 @@ class Helper:
                 pid, _ = os.waitpid(-1, 0)
             except ChildProcessError:
                 break
-            self.children.pop(pid, None)
+            self.at_exit.pop(self.children.pop(pid, ""), dict)()
         for close in self.memory.get("at end", ()):
             close()
 

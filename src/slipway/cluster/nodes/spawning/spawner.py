@@ -36,6 +36,7 @@ class Spawner:
         self._number = 0
         self._answers: dict[int, asyncio.Future[tuple[Any, list[int]]]] = {}
         self._exits: dict[str, asyncio.Future[int]] = {}
+        self.out_of_memory: set[str] = set()  # ids that ended for want of it
         self._process: asyncio.subprocess.Process | None = None
         self._control: socket.socket | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -102,6 +103,7 @@ class Spawner:
 
     def forget(self, id: str) -> None:
         self._exits.pop(id, None)
+        self.out_of_memory.discard(id)
 
     async def signal(self, id: str, number: int, *, group: bool = False) -> None:
         with contextlib.suppress(SpawnError):
@@ -174,6 +176,8 @@ class Spawner:
             buffer = buffer[4 + length :]
             if message.get("event") == "exit":
                 waiting = self._exits.get(message["id"])
+                if message.get("out_of_memory"):
+                    self.out_of_memory.add(message["id"])
                 if waiting is not None and not waiting.done():
                     waiting.set_result(message["code"])
                 continue
