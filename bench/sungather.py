@@ -4,7 +4,7 @@
     python -m bench.sungather --upstream FOLDER --python PYTHON     # FOLDER has registers-sungrow.yaml; PYTHON has its packages
     python -m bench.sungather --inverter 127.0.0.1:5020             # another inverter than the stand-in, for example the simulator
 
-Scan: connect, read a three-phase hybrid (SH10RT) at level 2 over loopback, decode, disconnect; median of the scans.
+Scan: connect, read a three-phase hybrid (SH10RT) at level 2 over loopback, decode, disconnect; median of the scans, best of the rounds.
 The stand-in is a bare Modbus TCP server in a process of its own that answers every read: what it costs, both pay.
 Memory: the service with web page and one export, after a number of collections.
 """
@@ -132,18 +132,29 @@ def main() -> None:
         assert server.stdout is not None
         host, port = "127.0.0.1", int(server.stdout.readline())
     try:
-        mine = asyncio.run(ours(host, port, options.scans))
-        median = statistics.median(mine["times"]) * 1000
-        print(f"collector: {median:.1f} ms a scan, {mine['values']} values, {mine['model']}")
-        if options.upstream:
-            command = [options.python, "-c", UPSTREAM, options.upstream, host, str(port), str(options.scans)]
-            result = subprocess.run(command, capture_output=True, text=True, check=True)
-            other = json.loads(result.stdout.strip().splitlines()[-1])
-            theirs = statistics.median(other["times"]) * 1000
-            print(f"upstream:  {theirs:.1f} ms a scan, {other['values']} values, {other['model']}")
-            print(f"ratio: {theirs / median:.1f} (goal: 5)")
+        best: dict[str, float] = {}
+        for _ in range(options.rounds):
+            measured = {"collector": asyncio.run(ours(host, port, options.scans))}
+            if options.upstream:
+                command = [
+                    options.python,
+                    "-c",
+                    UPSTREAM,
+                    options.upstream,
+                    host,
+                    str(port),
+                    str(options.scans),
+                ]
+                result = subprocess.run(command, capture_output=True, text=True, check=True)
+                measured["upstream"] = json.loads(result.stdout.strip().splitlines()[-1])
+            for name, found in measured.items():
+                median = statistics.median(found["times"]) * 1000
+                print(f"{name}: {median:.1f} ms a scan, {found['values']} values, {found['model']}")
+                best[name] = min(median, best.get(name, median))
         megabytes, collections = memory(host, port, options.seconds)
         print(f"memory: {megabytes:.0f} MB after about {collections} collections (goal: under 60)")
+        if options.upstream:
+            print(f"upstream / collector, best rounds: {best['upstream'] / best['collector']:.1f} (goal: 5)")
     finally:
         if server is not None:
             server.terminate()

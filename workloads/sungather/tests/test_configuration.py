@@ -191,6 +191,14 @@ def test_secrets_are_masked_in_what_is_shown(tmp_path):
     assert "my-key" not in str(masked)
 
 
+def test_credentials_in_a_database_address_are_moved_to_where_they_are_masked(tmp_path):
+    settings = load(write(tmp_path, UPSTREAM.replace("http://localhost:8086", "http://me:s%40fe@db:8086/x")))
+    influxdb = settings.exports[2].options
+    assert (influxdb["url"], influxdb["username"], influxdb["password"]) == ("http://db:8086/x", "me", "s@fe")
+    assert "s%40fe" not in str(settings.masked)
+    assert "s@fe" not in str(settings.masked)
+
+
 def test_every_register_of_the_specification_is_there():
     names = {r.name for r in built_in().registers}
     for name in (

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import selectors
+import sqlite3
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -265,6 +266,30 @@ def test_an_export_that_raises_anything_touches_neither_the_others_nor_the_loop(
     made = virtually(scenario())
     assert len(made.receivers[1].keys) >= 0.6 * 3600 / INTERVAL - 2
     assert made.receivers[0].keys, "and works again when the fault is gone"
+
+
+def test_a_queue_that_fails_does_not_end_its_task(world):
+    async def scenario():
+        made = world()
+        outbox = made.exporters[0].outbox
+        peek, failing = outbox.peek, [True]
+
+        def broken(limit):
+            if failing[0]:
+                raise sqlite3.OperationalError("disk I/O error")
+            return peek(limit)
+
+        outbox.peek = broken
+        await made.run(0.1)
+        told = made.exporters[0].status.last_error
+        failing[0] = False
+        await made.run(0.1)
+        await made.close()
+        return made, told
+
+    made, told = virtually(scenario())
+    assert "disk I/O error" in told
+    assert len(made.receivers[0].keys) >= 0.2 * 3600 / INTERVAL - 2
 
 
 def test_a_full_queue_drops_the_oldest_and_counts(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import sqlite3
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from sungather.errors import AlreadyRunning, StateFolderError
+
+log = logging.getLogger("sungather.ledger")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -38,6 +41,7 @@ def open_database(path: Path, schema: str) -> sqlite3.Connection:
             raise StateFolderError(path.parent, f"{path.name}: {error}") from error
         aside = path.with_suffix(f".damaged-{os.getpid()}")
         path.rename(aside)
+        log.error("%s is damaged (%s): set aside as %s, starting with an empty one", path, error, aside.name)
         for leftover in (path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
             leftover.unlink(missing_ok=True)
         return _connect(path, schema)

@@ -121,17 +121,26 @@ class Session:
         words: dict[tuple[Kind, int], int] = {}
         scan = Scan(self._clock.now(), self.identity or Identity(None, ""))
         await self._ensure_open()
-        await self._read_all(self._identity_plan, words, scan)
-        scan.identity = self._identify(words)
-        if not scan.reads_ok and scan.failures:
-            raise scan.failures[-1][1]
-        plan = self._plan_for(scan.identity.device)
+        plan = self._plan
+        if plan is None:
+            await self._read_all(self._identity_plan, words, scan)
+            scan.identity = self._identify(words)
+            if not scan.reads_ok and scan.failures:
+                raise scan.failures[-1][1]
+            plan = self._plan_for(scan.identity.device)
         await self._read_all(plan, words, scan)
         if not scan.reads_ok:
             raise scan.failures[-1][1] if scan.failures else Refusal(2)
+        scan.identity = self._identify(words)
+        if (
+            self._plan_for(scan.identity.device) is not plan
+        ):  # another inverter answers: what was read is half of each
+            plan = self._plan_for(scan.identity.device)
+            words.clear()
+            await self._read_all(plan, words, scan)
         scan.taken = self._clock.now()
         shown = self._shown
-        for register in [*self._identity_plan.registers, *plan.registers]:
+        for register in plan.registers:
             found = [words.get((register.kind, register.address + i)) for i in range(register.words)]
             if None not in found:
                 value = decode(register, [w for w in found if w is not None])
@@ -144,15 +153,14 @@ class Session:
             self._plan_device = device
             chosen = self.selected()
             have = self._shown = {id(r) for r in chosen}
+            identity = {id(r) for r in self._identity_plan.registers}
             extra = [
                 r
                 for r in self._catalogue.registers
-                if r.name in PAGE and id(r) not in have and device is not None and applies(r, device)
+                if id(r) not in have
+                and (id(r) in identity or (r.name in PAGE and device is not None and applies(r, device)))
             ]
-            identity = {id(r) for r in self._identity_plan.registers}
-            self._plan = AdaptivePlan(
-                [r for r in [*extra, *chosen] if id(r) not in identity], self.transport.max_words
-            )
+            self._plan = AdaptivePlan([*extra, *chosen], self.transport.max_words)
             self._penalties.clear()
         return self._plan
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from sungather.configuration import document as documents
 from sungather.configuration.document import Document
@@ -176,6 +177,12 @@ def _check_influxdb(document: Document, where: str, options: dict[str, Any]) -> 
         raise document.error(
             f"{where}.url", f"{options['url']!r} is not a URL that starts with http:// or https://"
         )
+    address = urlsplit(options["url"])
+    if address.username:
+        # credentials in the address would appear in messages: they belong in their own keys, which are masked
+        options["username"] = options["username"] or unquote(address.username)
+        options["password"] = options["password"] or unquote(address.password or "")
+        options["url"] = urlunsplit(address._replace(netloc=address.netloc.rpartition("@")[2]))
     if not options["bucket"]:
         raise document.error(f"{where}.bucket", "is required: bucket (InfluxDB 2) or database (1 and 3)")
     if not options["measurements"]:

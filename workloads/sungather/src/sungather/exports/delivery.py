@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -76,7 +75,13 @@ class Exporter:
         """Deliver for ever; ends only by cancellation."""
         while True:
             self._wake.clear()
-            pause = await self._step()
+            try:
+                pause = await self._step()
+            except Exception as error:
+                # the queue itself failed, for example on a full disk: the task must outlive that
+                self.status.state, self.status.last_error = State.RETRYING, f"the queue failed: {error}"
+                log.error("%s: the queue failed: %s", self.name, error)
+                pause = _LONGEST_PAUSE
             if pause > 0:
                 urgent = self.status.state is State.OK or self.status.state is State.STARTING
                 await self._sleep(pause, wakeable=urgent)
@@ -160,7 +165,3 @@ class Exporter:
         except (TimeoutError, OSError):
             pass
         self.outbox.close()
-
-
-def waiting(exporters: Iterable[Exporter]) -> int:
-    return sum(e.outbox.waiting for e in exporters)

@@ -54,17 +54,17 @@ class PvOutput:
         self._requests: deque[float] = deque()
         self._not_before = 0.0
         self._http: aiohttp.ClientSession | None = None
+        if any(p["name"] == "m1" for p in options["parameters"]):
+            log.warning("pvoutput: m1 is not uploaded: the batch service has no text messages")
         self.flush = False
         """True uploads what there is without waiting for the interval's end (--runonce)."""
 
     def prepare(self, snapshot: Snapshot) -> str | None:
-        values: dict[str, float | str] = {}
+        values: dict[str, float] = {}
         for parameter in self._options["parameters"]:
             value = snapshot.value(parameter["register"])
             if isinstance(value, (int, float)):
                 values[parameter["name"]] = value * (parameter["multiple"] or 1)
-            elif isinstance(value, str) and parameter["name"] == "m1":
-                values["m1"] = value[:30]
         when = snapshot.value("timestamp")
         return json.dumps({"t": when, "v": values}) if values and isinstance(when, str) else None
 
