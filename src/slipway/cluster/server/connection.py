@@ -87,6 +87,8 @@ class Connection(asyncio.Protocol):
         # The answer that is being written.
         self._writable: asyncio.Future[None] | None = None
         self._paused = False
+        self._gathered: list[bytes] = []
+        self._gathered_size = 0
         self._busy = False
         self._cancellable = False
         self._lost = False
@@ -394,10 +396,11 @@ class Connection(asyncio.Protocol):
                     if not chunk:
                         continue
                     if len(chunk) < WRITE_BUFFER:
-                        write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if modern else chunk)
+                        self._gather(b"%x\r\n%b\r\n" % (len(chunk), chunk) if modern else chunk)
                         if self._paused:
                             await self._drain()
                     else:
+                        self._flush()
                         write(b"%x\r\n" % len(chunk) if modern else b"")
                         await self._write_large(chunk)
                         write(b"\r\n" if modern else b"")
@@ -407,12 +410,28 @@ class Connection(asyncio.Protocol):
                 if self._lost or self._eof or not self._closing:
                     raise
                 # The server shuts down: the stream ends, but it ends as HTTP says.
+            self._flush()
             if modern:
                 write(LAST_CHUNK)
             else:
                 self._transport.close()
         finally:
             await _discard(body)
+
+    def _gather(self, data: bytes) -> None:
+        """Keep small chunks until the iterator has to wait: events that come together are sent together."""
+        if not self._gathered:
+            self._loop.call_soon(self._flush)
+        self._gathered.append(data)
+        self._gathered_size += len(data)
+        if self._gathered_size >= WRITE_BUFFER:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._gathered and not self._lost:
+            self._transport.write(b"".join(self._gathered))
+        self._gathered.clear()
+        self._gathered_size = 0
 
     async def _write_large(self, data: bytes) -> None:
         """In slices: the transport copies what it cannot send at once, and watchers share the bytes of an event."""
