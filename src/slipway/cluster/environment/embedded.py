@@ -11,6 +11,7 @@ import dataclasses
 import datetime
 import secrets
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,7 +26,7 @@ from slipway.cluster.environment.control_plane import ControlPlane
 from slipway.cluster.environment.kubeconfig import kubeconfig
 from slipway.cluster.environment.kubernetes_service import ensure_kubernetes_service, service_address
 from slipway.cluster.environment.options import ClusterOptions
-from slipway.cluster.exchange import Identity
+from slipway.cluster.exchange import Handler, Identity
 from slipway.cluster.kubelet import Kubelet
 from slipway.cluster.nodes.cluster_nodes import ClusterNodes, best_runtime
 from slipway.cluster.server.listener import Listener, serve
@@ -36,10 +37,21 @@ class ClusterError(Exception):
 
 
 class EmbeddedCluster:
-    """Start with `start` or `async with`. `clock` is the loop's own time where that is virtual."""
+    """Start with `start` or `async with`. `clock` is the loop's own time where that is virtual.
 
-    def __init__(self, options: ClusterOptions | None = None, clock: Clock | None = None) -> None:
+    `hook` wraps the one handler that every request passes, from sockets and from this process alike: it may
+    record, delay, answer in its place, or raise ConnectionError, which drops the connection.
+    """
+
+    def __init__(
+        self,
+        options: ClusterOptions | None = None,
+        clock: Clock | None = None,
+        hook: Callable[[Handler], Handler] | None = None,
+    ) -> None:
         self.options = options or ClusterOptions()
+        self._hook = hook
+        self._wrapped: Handler | None = None
         self.clock = clock or Clock()
         if not self.options.tls and self.options.host not in {"127.0.0.1", "::1", "localhost"}:
             raise ClusterError(
@@ -135,11 +147,12 @@ class EmbeddedCluster:
     async def _start(self) -> None:
         self.options = self._lease_ranges()
         self._plane = ControlPlane.create(self.options, self.clock)
+        self._wrapped = None
         self.kubelets = self._plane.kubelets
         await self._plane.bootstrap()
         if self.options.listen:
             self._listener = await serve(
-                self._plane.api.handle, self.options.host, self.options.port, self._tls_context()
+                self._handler(), self.options.host, self.options.port, self._tls_context()
             )
             await ensure_kubernetes_service(self._plane.registry, self.options, self._listener.port)
         await self._begin(parts.ApiServerPart(self.options, self._connect, self.clock))
@@ -167,8 +180,15 @@ class EmbeddedCluster:
         self._running.append(part)
         await part.start()
 
+    def _handler(self) -> Handler:
+        """The one way into the API, for sockets and for what runs in this process alike."""
+        if self._wrapped is None:
+            handle = self.plane.api.handle
+            self._wrapped = self._hook(handle) if self._hook is not None else handle
+        return self._wrapped
+
     def _connect(self, identity: Identity, user_agent: str) -> Client:
-        transport = InProcessTransport(self.plane.api.handle, identity)
+        transport = InProcessTransport(self._handler(), identity)
         return Client(transport, user_agent=user_agent, clock=self.clock)
 
     def _tls_context(self) -> Any:
@@ -252,7 +272,7 @@ class EmbeddedCluster:
 
     def client(self, user: str = "kubernetes-admin", groups: tuple[str, ...] = ("system:masters",)) -> Client:
         """A client of this process: no sockets, the same API."""
-        transport = InProcessTransport(self.plane.api.handle, Identity(user, groups))
+        transport = InProcessTransport(self._handler(), Identity(user, groups))
         return Client(transport, user_agent=user.rpartition(":")[2], clock=self.clock)
 
     def new_token(self, user: str, groups: tuple[str, ...] = ()) -> str:
