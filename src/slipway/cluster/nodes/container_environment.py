@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -89,8 +90,6 @@ def text_data(kind: str, obj: Object) -> dict[str, str]:
     """The data of a ConfigMap, or of a Secret decoded, as text."""
     if kind == "ConfigMap":
         return dict(obj.get("data") or {})
-    import base64
-
     return {
         name: base64.b64decode(value).decode(errors="surrogateescape")
         for name, value in (obj.get("data") or {}).items()

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import shutil
+import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -335,7 +337,8 @@ class PodWorker:
         container.crash_delay = next_crash_delay(container, now)
         container.crash_delay_set = now
         container.restarts = attempt
-        container.id = container.id or f"{abs(hash((container.name, now))):064x}"
+        mark = f"{self.pod['metadata']['uid']}/{container.name}/{attempt}"
+        container.id = hashlib.sha256(mark.encode()).hexdigest()
         # runc's containers that never ran have started at the epoch.
         self._over(container, Ended(container.id, 0.0, now, Exit(128, "StartError", error.message)))
 
@@ -515,6 +518,4 @@ def _go_duration(seconds: float) -> str:
 
 
 def _signal_number(name: str | None) -> int:
-    import signal
-
     return int(getattr(signal, name, _SIGTERM)) if name else _SIGTERM
