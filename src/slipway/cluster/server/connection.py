@@ -14,21 +14,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-import zlib
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Protocol, cast
-from urllib.parse import quote
 
 import httptools
 
 from slipway.cluster.exchange import Handler, Peer, Request, Response
+from slipway.cluster.server.compression import accepts_gzip, gzip
 from slipway.cluster.server.duplex import ConnectionDuplex
+from slipway.cluster.server.request_target import ascii_text, origin_form
 from slipway.cluster.server.tls_buffers import shrink_tls_buffer
 from slipway.cluster.server.wire import (
     BODY_LIMIT,
     CONTINUE,
-    GZIP_LEVEL,
     GZIP_THRESHOLD,
     HEADER_LIMIT,
     LAST_CHUNK,
@@ -45,9 +44,7 @@ QUEUE_LIMIT = 32  # pipelined requests that wait before we stop reading
 HELD_LIMIT = 256 * 1024  # bytes kept while an upgrade is being decided
 LINGER_SECONDS = 2.0  # how long we read on after a refusal, so that the client gets to read it
 WRITE_BUFFER = 64 * 1024  # bytes that wait for a slow reader, whatever the size of what is written
-SLICE = 256 * 1024  # bytes compressed before other tasks get a turn
 _INTERIM_WITHOUT_BODY = (204, 304)
-_SAFE = "".join(chr(code) for code in range(0x21, 0x7F))
 
 
 class Registry(Protocol):
@@ -225,12 +222,12 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         raw_path, _, raw_query = self._url.partition(b"?")
         if not raw_path.startswith(b"/"):
-            raw_path, raw_query = _origin_form(self._url, raw_path, raw_query)
+            raw_path, raw_query = origin_form(self._url, raw_path, raw_query)
         parser = self._parser
         request = Request(
             parser.get_method().decode("latin-1"),
-            _ascii(raw_path),
-            _ascii(raw_query),
+            ascii_text(raw_path),
+            ascii_text(raw_query),
             self._headers,
             self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks),
             self._peer,
@@ -365,8 +362,8 @@ class Connection(asyncio.Protocol):
         if not isinstance(body, bytes):
             await self._write_stream(request, response, body, ending, modern)
             return
-        if len(body) > GZIP_THRESHOLD and _accepts_gzip(request) and "Content-Encoding" not in headers:
-            body = await _gzip(body)
+        if len(body) > GZIP_THRESHOLD and accepts_gzip(request) and "Content-Encoding" not in headers:
+            body = await gzip(body)
             headers = {**headers, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
         if response.status not in _INTERIM_WITHOUT_BODY:
             ending += f"Content-Length: {len(body)}\r\n"
@@ -523,37 +520,6 @@ def _joiner(key: str) -> str:
     if key.startswith("impersonate-"):
         return "\n"
     return "; " if key == "cookie" else ", "
-
-
-def _origin_form(url: bytes, path: bytes, query: bytes) -> tuple[bytes, bytes]:
-    """Path and query of a request target that does not begin with a slash (`http://host/path`, `*`)."""
-    if b"://" not in url:
-        return b"/" + path, query
-    try:
-        parsed = httptools.parse_url(url)
-    except httptools.HttpParserInvalidURLError:
-        return b"/", b""
-    return parsed.path or b"/", parsed.query or b""
-
-
-def _ascii(raw: bytes) -> str:
-    """A path or query as text; bytes that should have been percent-encoded are."""
-    return raw.decode("ascii") if raw.isascii() else quote(raw, safe=_SAFE)
-
-
-def _accepts_gzip(request: Request) -> bool:
-    offered = request.headers.get("accept-encoding", "")
-    return "gzip" in offered and any(part.split(";")[0].strip() == "gzip" for part in offered.split(","))
-
-
-async def _gzip(body: bytes) -> bytes:
-    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    parts = []
-    for start in range(0, len(body), SLICE):
-        parts.append(compressor.compress(body[start : start + SLICE]))
-        await asyncio.sleep(0)
-    parts.append(compressor.flush())
-    return b"".join(parts)
 
 
 async def _discard(body: AsyncIterator[bytes]) -> None:
