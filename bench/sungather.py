@@ -118,6 +118,9 @@ def main() -> None:
     parser.add_argument("--upstream", metavar="FOLDER")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--inverter", metavar="HOST:PORT")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="taken in turns, the best counts: machines are noisy"
+    )
     parser.add_argument("--scans", type=int, default=30)
     parser.add_argument(
         "--seconds", type=float, default=15, help="how long the service runs before its memory is read"

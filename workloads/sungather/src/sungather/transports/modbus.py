@@ -109,8 +109,7 @@ class ModbusTcp:
         frame = _HEADER.pack(self._transaction, 0, len(request) + 1, self._unit) + request
         try:
             async with asyncio.timeout(self._timeout):
-                self._writer.write(frame)
-                await self._writer.drain()
+                self._writer.write(frame)  # a dozen bytes: the reply is what is waited for
                 reply = await self._receive(self._reader)
         except TimeoutError:
             raise NoReply(f"no complete reply within {self._timeout:g} s") from None
