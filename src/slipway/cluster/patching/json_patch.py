@@ -34,7 +34,7 @@ def apply_json_patch(document: Any, operations: Any) -> Any:
     _check(operations)
     root = [copied(document)]  # so that replacing the whole document is an item assignment like any other
     try:
-        for operation in operations:
+        for operation in operations or []:
             _apply(root, operation or {})
     except _Inapplicable:
         raise StatusError(

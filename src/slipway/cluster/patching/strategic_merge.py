@@ -24,11 +24,13 @@ _NOTHING = Shape()
 
 
 def apply_strategic_merge_patch(document: Object, patch: Any, shape: Shape) -> Object:
-    """The document after the patch; neither argument is changed.
+    """The document after the patch, of which null changes nothing; neither argument is changed.
 
     StatusError 400 for a malformed directive, 422 for lists in lists, and 500, as the real server has it, for
     a patch item without its merge key or an unknown directive.
     """
+    if patch is None:
+        patch = {}
     if not isinstance(patch, dict):
         raise bad_request(
             f"json: cannot unmarshal {json_type(patch)} into Go value of type map[string]interface {{}}"

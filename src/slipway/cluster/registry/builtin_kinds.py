@@ -5,16 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from slipway.cluster.registry.decoding_modes import report
 from slipway.cluster.registry.definition import Definition, Row, row_of
 from slipway.cluster.registry.strategies import strategy_of
 from slipway.cluster.registry.validation import validate
 from slipway.cluster.schema.builtin import DEFAULT_MINOR, shape_of
 from slipway.cluster.schema.builtin_selectors import field_selectors
 from slipway.cluster.schema.crd import set_defaults
-from slipway.cluster.schema.decoding import cannot_be_handled, decode
+from slipway.cluster.schema.decoding import Style, decode
 from slipway.cluster.schema.defaults import apply_builtin_defaults
-from slipway.cluster.schema.go_scalars import NotDecodable
 from slipway.cluster.schema.resource import Resource
 from slipway.cluster.status import FieldError
 
@@ -53,12 +51,9 @@ def _storage_api_version(resource: Resource, row: Row) -> str:
     return f"{resource.group}/{version}" if resource.group else version
 
 
-def _decode(resource: Resource, minor: str, obj: Object, mode: str) -> tuple[Object, list[str]]:
-    try:
-        decoded = decode(obj, resource.group, resource.version, resource.kind, minor=minor)
-    except NotDecodable as error:
-        raise cannot_be_handled(resource.kind, resource.version, error) from None
-    return decoded.obj, report(decoded.strict_errors, mode)
+def _decode(resource: Resource, minor: str, obj: Object, style: Style) -> tuple[Object, list[str]]:
+    decoded = decode(obj, resource.group, resource.version, resource.kind, style=style, minor=minor)
+    return decoded.obj, decoded.strict_errors
 
 
 def _default(resource: Resource, minor: str, obj: Object) -> None:

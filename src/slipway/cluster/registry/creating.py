@@ -7,6 +7,7 @@ from typing import Any
 
 from slipway.cluster.registry import ownership
 from slipway.cluster.registry.call import Call
+from slipway.cluster.registry.decoding_modes import decode_body
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.registry.object_metadata import (
     MAX_GENERATED_BASE,
@@ -28,7 +29,7 @@ async def create(registry: Registry, call: Call, body: Object) -> Written:
     definition = registry.definitions.of(call.resource)
     resource = call.resource
     check_type(body, resource, resource.kind, resource.api_version)
-    body, warnings = definition.decode(body, call.options.field_validation)
+    body, warnings = decode_body(definition, body, call.options.field_validation)
     call.warnings += warnings
     return await create_decoded(registry, call, definition, body)
 
@@ -49,9 +50,7 @@ async def create_decoded(
     assert admitted is not None
     if admitted != obj:
         obj = admitted
-        definition.default(obj)
-        if not applied:
-            ownership.record_update(registry.definitions, definition, call, obj, None, registry.clock)
+        definition.default(obj)  # what admission changes is nobody's
     definition.strategy.prepare_create(registry, call, obj)
     drop_empty(obj["metadata"])
     _validate(registry, call, definition, obj)

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 from slipway.cluster.patching.custom_shape import with_object_fields
-from slipway.cluster.registry.decoding_modes import report_unknown
 from slipway.cluster.registry.definition import Definition, Definitions, Row
 from slipway.cluster.registry.object_validation import metadata_errors
 from slipway.cluster.registry.selectors import Reader
@@ -26,7 +25,9 @@ from slipway.cluster.schema.crd import (
 )
 from slipway.cluster.schema.crd_scale import scale_errors
 from slipway.cluster.schema.crd_warnings import finalizer_warnings
-from slipway.cluster.schema.decoding import cannot_be_handled
+from slipway.cluster.schema.decoding import Style
+from slipway.cluster.schema.go_scalars import NotDecodable
+from slipway.cluster.schema.json_bodies import repeated_members
 from slipway.cluster.schema.jsonpath import compile_path, to_text
 from slipway.cluster.schema.resource import Resource
 from slipway.cluster.schema.shape import Shape
@@ -34,7 +35,7 @@ from slipway.cluster.schema.structural_defaults import apply_defaults
 from slipway.cluster.schema.structural_embedded import MalformedMetadata, coerce
 from slipway.cluster.schema.structural_pruning import drop_nulls, prune
 from slipway.cluster.schema.structural_validation import validate, validate_status
-from slipway.cluster.status import FieldError, StatusError
+from slipway.cluster.status import FieldError
 
 Object = dict[str, Any]
 
@@ -92,7 +93,7 @@ def make_custom(resource: Resource, crd: Object) -> Definition:
         row=Row(unconditional_update=False),
         strategy=CustomStrategy(),
         shape=lambda: owned_shape,
-        decode=partial(_decode, resource, version),
+        decode=partial(_decode, version),
         default=partial(_default, version),
         validate=partial(_validate, resource, version),
         to_storage=partial(_store, shapes, stored_as),
@@ -104,14 +105,14 @@ def make_custom(resource: Resource, crd: Object) -> Definition:
     )
 
 
-def _decode(resource: Resource, version: CustomVersion, obj: Object, mode: str) -> tuple[Object, list[str]]:
+def _decode(version: CustomVersion, obj: Object, _style: Style) -> tuple[Object, list[str]]:
+    strict_errors = repeated_members(obj)
     try:
         unknown = coerce(obj, version.shape)
         unknown += prune(obj, version.shape)
-        warnings = report_unknown(unknown, mode)
-    except (MalformedMetadata, StatusError) as error:
-        raise cannot_be_handled(resource.kind, resource.version, error) from None
-    return obj, warnings
+    except MalformedMetadata as error:
+        raise NotDecodable(str(error)) from None
+    return obj, strict_errors + [f'unknown field "{path}"' for path in unknown]
 
 
 def _default(version: CustomVersion, obj: Object) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from slipway.cluster.registry.selectors import Reader
 from slipway.cluster.registry.strategy import Strategy
+from slipway.cluster.schema.decoding import Style
 from slipway.cluster.schema.resource import Catalogue, Resource
 from slipway.cluster.schema.shape import Shape
 from slipway.cluster.status import FieldError
@@ -48,8 +49,8 @@ def row_of(resource: Resource) -> Row:
 class Definition:
     """One served resource.
 
-    `decode` checks a body against the schema: (object, fieldValidation) -> the object as it is kept, and
-    warnings. `default` fills in place. `validate` gets the new and the old object (None on create). `to_storage` and `from_storage` convert
+    `decode` checks a body against the schema: (object, whose words) -> the object as it is kept, and what strict
+    decoding says; NotDecodable for a value of the wrong type. `default` fills in place. `validate` gets the new and the old object (None on create). `to_storage` and `from_storage` convert
     between the served and the stored version; both may return what they were given.
     """
 
@@ -58,7 +59,7 @@ class Definition:
     row: Row
     strategy: Strategy
     shape: Callable[[], Shape]
-    decode: Callable[[Object, str], tuple[Object, list[str]]]
+    decode: Callable[[Object, Style], tuple[Object, list[str]]]
     default: Callable[[Object], None]
     validate: Callable[[Object, Object | None, str], list[FieldError]]
     to_storage: Callable[[Object], Object]

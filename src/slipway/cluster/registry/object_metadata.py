@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from slipway.cluster.schema.builtin import UnknownKind, definition_of
+from slipway.cluster.schema.decoding import cannot_be_handled, decode
+from slipway.cluster.schema.go_scalars import NotDecodable
 from slipway.cluster.schema.resource import Resource
 from slipway.cluster.status import bad_request
 
@@ -27,6 +30,32 @@ def meta(obj: Object) -> Object:
     return found
 
 
+def check_known(obj: Object, resource: Resource) -> None:
+    """NotDecodable when a patch made the object one of another built-in kind."""
+    kind, api_version = str(obj.get("kind") or ""), str(obj.get("apiVersion") or "")
+    if resource.custom or not kind or not api_version:
+        return
+    group, _, version = api_version.rpartition("/")
+    if (group, version, kind) == (resource.group, resource.version, resource.kind):
+        return
+    try:
+        decode(obj, group, version, kind)
+    except UnknownKind:
+        raise NotDecodable(_not_registered(kind, api_version)) from None
+    if kind != resource.kind:
+        raise NotDecodable(_unknown_conversion(version, kind, resource))
+
+
+def _not_registered(kind: str, api_version: str) -> str:
+    return f'no kind "{kind}" is registered for version "{api_version}" in scheme "pkg/runtime/scheme.go:111"'
+
+
+def _unknown_conversion(version: str, kind: str, resource: Resource) -> str:
+    return (
+        f"converting ({version}.{kind}) to ({resource.group or 'core'}.{resource.kind}): unknown conversion"
+    )
+
+
 def check_type(obj: Object, resource: Resource, kind: str, api_version: str) -> None:
     """Fill an absent apiVersion and kind; 400 when they say something else than the path does."""
     said_kind, said_version = obj.get("kind") or kind, obj.get("apiVersion") or api_version
@@ -38,17 +67,19 @@ def check_type(obj: Object, resource: Resource, kind: str, api_version: str) -> 
                     f" ({api_version})"
                 )
             raise bad_request(f"the kind in the data ({said_kind}) does not match the expected kind ({kind})")
+        group, _, version = said_version.rpartition("/")
+        try:
+            definition_of(group, version, said_kind)
+        except UnknownKind:
+            raise cannot_be_handled(
+                kind, version, _not_registered(said_kind, said_version), said_kind
+            ) from None
         if said_kind == kind:
             raise bad_request(
-                f'{said_kind} in version "{said_version.rpartition("/")[2]}" cannot be handled as a {kind}:'
-                f' no kind "{said_kind}" is registered for version "{said_version}" in scheme'
-                ' "pkg/runtime/scheme.go:111"'
+                f"the API version in the data ({said_version}) does not match the expected API version"
+                f" ({api_version})"
             )
-        version = said_version.rpartition("/")[2]
-        raise bad_request(
-            f'{said_kind} in version "{version}" cannot be handled as a {kind}: converting'
-            f" ({version}.{said_kind}) to ({resource.group or 'core'}.{kind}): unknown conversion"
-        )
+        raise cannot_be_handled(kind, version, _unknown_conversion(version, said_kind, resource), said_kind)
     obj["kind"], obj["apiVersion"] = kind, api_version
 
 
@@ -71,6 +102,14 @@ def check_place(obj: Object, namespaced: bool, namespace: str, name: str) -> Non
         metadata["namespace"] = namespace
     else:
         metadata.pop("namespace", None)
+
+
+def check_named(obj: Object, name: str) -> None:
+    """What replaces an object says its name."""
+    if not meta(obj).get("name"):
+        raise bad_request(
+            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )
 
 
 def keep_server_fields(metadata: Object, old: Object) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any, Literal
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from slipway.cluster.registry import ownership
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.creating import create_decoded
+from slipway.cluster.registry.decoding_modes import decode_body, decode_patched
 from slipway.cluster.registry.definition import Definition
-from slipway.cluster.registry.object_metadata import check_place, check_type
+from slipway.cluster.registry.object_metadata import check_named, check_place, check_type
 from slipway.cluster.registry.reading import missing
 from slipway.cluster.registry.registry import Registry, Written
 from slipway.cluster.registry.updating import ATTEMPTS, replace
@@ -18,11 +21,19 @@ from slipway.cluster.status import OBJECT_MODIFIED, conflict
 from slipway.cluster.store import Conflict
 
 Object = dict[str, Any]
-PatchKind = Literal["json", "merge", "strategic"]
-Change = Callable[[Object], Object]
 
 
-async def patch(registry: Registry, call: Call, change: Change) -> Written:
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """What the body of a PATCH does to an object. `strict_errors` is what strict decoding says of the body, and
+    `printed` how errors show it; where that is None they show the outcome."""
+
+    apply: Callable[[Object], Object]
+    strict_errors: Sequence[str] = ()
+    printed: str | None = None
+
+
+async def patch(registry: Registry, call: Call, change: Patch) -> Written:
     """Apply `change` to the stored object; again on a newer one when another writer was faster, unless the
     patch itself names a revision."""
     definition = registry.definitions.of(call.resource)
@@ -32,11 +43,8 @@ async def patch(registry: Registry, call: Call, change: Change) -> Written:
         if record is None:
             raise missing(call)
         old = registry.served(definition, record)
-        obj = change(copy.deepcopy(old))
-        named_revision = (obj.get("metadata") or {}).get("resourceVersion") != old["metadata"][
-            "resourceVersion"
-        ]
-        obj = _checked(call, definition, obj)
+        obj = _patched(call, definition, change, old)
+        named_revision = obj["metadata"].get("resourceVersion") != old["metadata"]["resourceVersion"]
         try:
             return await replace(registry, call, definition, record, obj)
         except Conflict:
@@ -61,7 +69,7 @@ async def apply(registry: Registry, call: Call, config: Object) -> Written:
                 registry.definitions, definition, call, copy.deepcopy(config), live, registry.clock
             )
         )
-        obj, warnings = definition.decode(obj, call.options.field_validation)
+        obj, warnings = decode_body(definition, obj, call.options.field_validation)
         call.warnings += warnings
         if record is None:
             call.verb = "create"
@@ -73,10 +81,42 @@ async def apply(registry: Registry, call: Call, config: Object) -> Written:
     raise conflict(call.resource.plural, call.resource.group, call.name, OBJECT_MODIFIED)
 
 
-def _checked(call: Call, definition: Definition, obj: Object) -> Object:
+def _patched(call: Call, definition: Definition, change: Patch, old: Object) -> Object:
     resource = call.resource
+    obj, warnings = decode_patched(
+        definition,
+        change.apply(copy.deepcopy(old)),
+        call.options.field_validation,
+        "json" if change.printed is None else "unstructured",
+        change.strict_errors,
+        lambda: _shown(definition, change, old),
+    )
+    if change.printed is not None:
+        obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
     check_type(obj, resource, resource.kind, resource.api_version)
-    obj, warnings = definition.decode(obj, call.options.field_validation)
     call.warnings += warnings
+    check_named(obj, call.name)
     check_place(obj, resource.namespaced, call.namespace, call.name)
     return obj
+
+
+def _shown(definition: Definition, change: Patch, old: Object) -> str:
+    if change.printed is not None:
+        return change.printed
+    before = copy.deepcopy(old)
+    if not definition.resource.custom:
+        before, _ = definition.decode(before, "json")  # which puts members into Go's order
+    after = _ordered(change.apply(before), before, custom=definition.resource.custom, top=True)
+    text = json.dumps(after, separators=(",", ":"), ensure_ascii=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _ordered(obj: Any, old: Any, custom: bool, top: bool = False) -> Any:
+    """Members in the order of upstream's text: sorted where the patch went, elsewhere as they were. Custom objects
+    are sorted throughout."""
+    if isinstance(obj, list) and custom:
+        return [_ordered(item, None, custom) for item in obj]
+    if not isinstance(obj, dict) or (obj == old and not top and not custom):
+        return obj
+    before = old if isinstance(old, dict) else {}
+    return {name: _ordered(obj[name], before.get(name), custom) for name in sorted(obj)}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.definition import Definition
-from slipway.cluster.registry.patching_objects import Change
 from slipway.cluster.registry.reading import missing
 from slipway.cluster.registry.registry import Registry
 from slipway.cluster.registry.updating import ATTEMPTS, replace
@@ -126,7 +125,7 @@ def get_scale(registry: Registry, call: Call) -> Object:
     return scale_of(definition, obj)
 
 
-async def update_scale(registry: Registry, call: Call, change: Change) -> Object:
+async def update_scale(registry: Registry, call: Call, change: Callable[[Object], Object]) -> Object:
     """Change the Scale (a PUT's body or a patch of the present one) and with it the object's replicas."""
     definition = registry.definitions.of(call.resource)
     for _ in range(ATTEMPTS):

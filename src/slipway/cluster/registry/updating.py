@@ -9,8 +9,10 @@ from typing import Any
 from slipway.cluster.registry import aspects, ownership
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.creating import create_decoded
+from slipway.cluster.registry.decoding_modes import decode_body
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.registry.object_metadata import (
+    check_named,
     check_place,
     check_type,
     drop_empty,
@@ -31,8 +33,9 @@ async def update(registry: Registry, call: Call, body: Object) -> Written:
     definition = registry.definitions.of(call.resource)
     resource = call.resource
     check_type(body, resource, resource.kind, resource.api_version)
-    body, warnings = definition.decode(body, call.options.field_validation)
+    body, warnings = decode_body(definition, body, call.options.field_validation)
     call.warnings += warnings
+    check_named(body, call.name)
     check_place(body, resource.namespaced, call.namespace, call.name)
     key = definition.key(call.namespace, call.name)
     for _ in range(ATTEMPTS):
@@ -75,6 +78,9 @@ def check_preconditions(call: Call, definition: Definition, obj: Object, record:
         raise invalid(kind, resource.group, call.name, [shown])
     uid = metadata.get("uid")
     if uid and uid != stored["uid"]:
+        if call.verb == "patch":
+            wrong = FieldError("FieldValueInvalid", "metadata.uid", uid, "field is immutable")
+            raise invalid(call.resource.kind, call.resource.group, call.name, [wrong])
         raise conflict(
             call.resource.plural,
             call.resource.group,
@@ -99,7 +105,7 @@ async def replace(
     admitted = await registry.admission.mutate(call, copy.deepcopy(obj), old)
     assert admitted is not None
     if admitted != obj:
-        obj = _prepare(registry, call, definition, admitted, old, applied)
+        obj = _prepare(registry, call, definition, admitted, old, applied=True)
     _bump_generation(call, definition, obj, old)
     _validate(registry, call, definition, obj, old)
     await registry.admission.validate(call, obj, old)
@@ -117,7 +123,7 @@ def _prepare(
     else:
         aspects.keep_parts(definition, obj, old)
         definition.strategy.prepare_update(registry, call, obj, old)
-    if not applied:
+    if not applied:  # what admission changes is nobody's
         ownership.record_update(registry.definitions, definition, call, obj, old, registry.clock)
     drop_empty(obj["metadata"])
     return obj

@@ -56,9 +56,9 @@ def decode(
     return Decoded(decoded, decoder.strict_errors)
 
 
-def cannot_be_handled(kind: str, version: str, error: Exception | str) -> StatusError:
-    """400 for a body that cannot be decoded; `kind` and `version` are what was asked for."""
-    return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {error}')
+def cannot_be_handled(kind: str, version: str, error: Exception | str, said: str = "") -> StatusError:
+    """400 for a body that cannot be decoded; `kind` is what was asked for, `said` what the body says it is."""
+    return bad_request(f'{said or kind} in version "{version}" cannot be handled as a {kind}: {error}')
 
 
 def strict_decoding_error(texts: list[str]) -> str:
@@ -134,7 +134,8 @@ class _Decoder:
             return self._map(value, schema["additionalProperties"], go_type, path, place, struct)
         if kind in ("string", "integer", "number", "boolean"):
             if not go_scalars.fits(value, kind, schema.get("format", ""), self._style == "unstructured"):
-                raise Mismatch(value, go_type)
+                named = {"string": "string", "boolean": "bool", "number": "float64"}
+                raise Mismatch(value, go_type, named.get(kind) or schema.get("format") or "int64")
             return go_scalars.decoded(value, schema.get("format", ""))
         return value
 
@@ -193,7 +194,7 @@ class _Decoder:
 
     def _worded(self, mismatch: Mismatch, struct: str, path: tuple[str, ...]) -> NotDecodable:
         if self._style == "unstructured":
-            return NotDecodable(go_scalars.conversion_error(mismatch.value, mismatch.go_type))
+            return NotDecodable(go_scalars.conversion_error(mismatch.value, mismatch.go_type, mismatch.kind))
         shown = json_type(mismatch.value)
         if shown == "number" and mismatch.go_type.startswith(("int", "uint", "float")):
             shown = f"number {go_scalars.literal(mismatch.value)}"

@@ -18,12 +18,14 @@ class NotDecodable(ValueError):
 
 
 class Mismatch(Exception):
-    """A value of another JSON type than `go_type` takes; where it stands is for the caller to say."""
+    """A value of another JSON type than `go_type` takes; where it stands is for the caller to say. `kind` is Go's for a
+    simple type ("int32"), and empty for others."""
 
-    def __init__(self, value: Any, go_type: str) -> None:
+    def __init__(self, value: Any, go_type: str, kind: str = "") -> None:
         super().__init__(go_type)
         self.value = value
         self.go_type = go_type
+        self.kind = kind
 
 
 _RANGES = {"int32": 2**31, "int64": 2**63}
@@ -101,7 +103,7 @@ def _quantity(value: Any) -> str:
 def _int_or_string(value: Any) -> Any:
     if isinstance(value, str) or fits(value, "integer", "int32", lenient=False):
         return value
-    raise Mismatch(value, "int32")
+    raise Mismatch(value, "int32", "int32")
 
 
 def _time(value: Any) -> str:
@@ -128,7 +130,7 @@ _PARTS = {
 def _moment(value: Any, layout: str) -> datetime:
     """A time in UTC. NotDecodable names, as Go does, the first part of the layout that is not there."""
     if not isinstance(value, str):
-        raise Mismatch(value, "string")
+        raise Mismatch(value, "string", "string")
     start = f'parsing time "{value}"'
     rest = value
     for part in _LAYOUT.findall(layout):
@@ -180,14 +182,18 @@ _GO_KINDS = {
 }
 
 
-def conversion_error(value: Any, go_type: str) -> str:
-    """The words of the conversion from untyped values to structs."""
+_NUMBERS = {"int32", "int64", "float64"}
+
+
+def conversion_error(value: Any, go_type: str, kind: str) -> str:
+    """The words of the conversion from untyped values to structs; `kind` is that of a simple type, else empty."""
     source = _GO_KINDS[type(value).__name__]
     if go_type.startswith("[]"):
         return f"cannot restore slice from {source}"
     if go_type.startswith("map[") or go_type.endswith("ResourceList"):
         return f"cannot restore map from {source}"
-    if go_type in ("string", "bool", "int32", "int64", "float64") or not isinstance(value, dict | list):
-        written = {"map": "map[string]interface {}", "slice": "[]interface {}"}.get(source, source)
-        return f"cannot convert {written} to {go_type}"
-    return f"cannot restore struct from: {source}"
+    if not kind:
+        return f"cannot restore struct from: {source}"
+    if source == kind or (source, kind) == ("int64", "string") or {source, kind} <= _NUMBERS:
+        return f"cannot convert {source} to {go_type}"  # what Go calls convertible
+    return f"unrecognized type: {kind}"

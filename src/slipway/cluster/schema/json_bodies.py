@@ -51,18 +51,29 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
+def repeated_members(value: Any, place: str = "") -> list[str]:
+    """What strict decoding says of members that came twice, of whatever has no fields to be checked."""
+    found: list[str] = []
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            found += repeated_members(item, f"{place}[{index}]")
+    elif isinstance(value, dict):
+        seen: set[str] = set()
+        for name, item in value.pairs if isinstance(value, RepeatedMembers) else value.items():
+            below = f"{place}.{name}" if place else name
+            if name in seen:
+                found.append(f'duplicate field "{below}"')
+            seen.add(name)
+            found += repeated_members(item, below)
+    return found
+
+
 def summary(body: bytes) -> str:
-    """How the server quotes a body that it does not understand: 30 characters, or bytes in hexadecimal."""
+    """How the server quotes a body that it does not understand: its first 30 bytes, in hexadecimal if no object."""
     if not body:
         return "<empty>"
-    if body[:1] == b"{":
-        return (
-            f"{body[:30].decode('utf-8', 'replace')} ..."
-            if len(body) > 30
-            else body.decode("utf-8", "replace")
-        )
-    text = body.hex()
-    return f"{text[:30]} ..." if len(body) > 30 else text
+    start = body[:30].decode("utf-8", "replace") if body[:1] == b"{" else body[:30].hex()
+    return f"{start} ..." if len(body) > 30 else start
 
 
 # The scanner

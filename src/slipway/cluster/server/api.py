@@ -24,7 +24,7 @@ from slipway.cluster.registry.registry import Registry, Written
 from slipway.cluster.registry.updating import update
 from slipway.cluster.schema.builtin import deprecation_of
 from slipway.cluster.schema.resource import Resource
-from slipway.cluster.server.api_bodies import apply_body, checked_body, object_body, patch_change
+from slipway.cluster.server.api_bodies import apply_body, checked_body, object_body, patch_body
 from slipway.cluster.server.api_options import check_write_options, merge_delete_options, parse_options
 from slipway.cluster.server.api_paths import Target, parse_path
 from slipway.cluster.server.presentation import Presentation
@@ -252,7 +252,7 @@ class ApiServer:
         if apply:
             written = await patching_objects.apply(self.registry, call, apply_body(request))
         else:
-            change = patch_change(request, definition, media)
+            change = patch_body(request, definition, media)
             written = await patching_objects.patch(self.registry, call, change)
         return shown.object(written.record, 201 if written.created else 200)
 
