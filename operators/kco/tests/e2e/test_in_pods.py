@@ -186,9 +186,12 @@ class Site:
         raise AssertionError(self.evidence())
 
     def evidence(self) -> str:
+        last = "{range .items[*]}{.metadata.name}{.status.containerStatuses[*].lastState}{end}"
         words = [
             ("get", "pods,targetapps,actionruns,events", "-o", "wide"),
+            ("get", "pods", "-o", f"jsonpath={last}"),
             ("logs", "deploy/kco", "--tail=60"),
+            ("logs", "deploy/kco", "--previous", "--tail=30"),
         ]
         return "\n".join(self.cluster.kubectl(*line, check=False) for line in words)
 

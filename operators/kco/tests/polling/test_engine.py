@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,27 @@ async def test_48_certificates_are_verified_unless_told_otherwise(
     good = watcher.add(url, key="right", tls=TlsSettings(ca=pem, server_name="app.example"))
     anyhow = watcher.add(url, key="insecure", tls=TlsSettings(insecure=True))
     await until(lambda: good.succeeded and anyhow.succeeded)
+    await watcher.engine.stop()
+    await server.stop()
+
+
+async def test_48_a_client_certificate_is_shown_to_servers_that_ask(
+    watcher: Watcher, app: Any, until: Callable[..., Any], tmp_path: Path
+) -> None:
+    context, pem = certificate(tmp_path, "app.example")
+    _, client_pem = certificate(tmp_path, "kco.example")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=client_pem)
+    server = type(app)()
+    await server.start(tls=context)
+    url = f"https://127.0.0.1:{server.port}/graphql"
+    key = (tmp_path / "kco.example.pem").read_text().removeprefix(client_pem)
+    named = TlsSettings(ca=pem, server_name="app.example")
+    watcher.add(url, key="without", tls=named)
+    shown = watcher.add(url, key="with", tls=replace(named, certificate=client_pem, key=key))
+    await until(lambda: shown.succeeded)
+    await until(lambda: watcher.failures)
+    assert server.requests == shown.succeeded
     await watcher.engine.stop()
     await server.stop()
 
