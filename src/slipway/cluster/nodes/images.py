@@ -233,10 +233,14 @@ def _overlaid(base: Image, words: Mapping[str, Any]) -> Image:
 
 def visible_paths(image: Image) -> list[Path]:
     """What must be seen in a container wherever it lies on the host: the image's own folders, and on the host's
-    root everything that this interpreter runs from (a checkout below /tmp would be hidden otherwise)."""
+    root everything that this interpreter runs from, and the folder in which the cluster was started (a checkout below
+    /tmp would be hidden otherwise)."""
     wanted = list(image.paths)
     if not image.layers:
         wanted += [Path(sys.prefix), Path(sys.base_prefix), *(Path(entry) for entry in sys.path if entry)]
+        here = Path.cwd()
+        if len(here.parts) > 2:  # not all of /tmp, when that is where the cluster was started
+            wanted.append(here)
     kept: list[Path] = []
     for path in sorted({path.absolute() for path in wanted}, key=lambda path: len(path.parts)):
         if path.is_dir() and not any(path.is_relative_to(one) for one in kept):
