@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -179,3 +180,18 @@ async def test_a_container_that_takes_more_memory_than_it_may_is_killed_and_says
     assert (await namespace_pods.over("modest"))["phase"] == "Succeeded"
     name = namespace_pods.cluster.options.name
     assert not list(Path(cgroups.home()).glob(f"slipway-{name}-*")), "the groups went with their containers"
+
+
+async def test_pods_keep_their_way_out_when_their_neighbours_come_and_go(namespace_pods: Pods) -> None:
+    await namespace_pods.create("stays", {"command": ["sleep", "1000"]})
+    await namespace_pods.running("stays")
+    script = "import os, socket; socket.create_connection((os.environ['KUBERNETES_SERVICE_HOST'], 443), 2)"
+    for number in range(12):  # past the eleventh link, and past every lowest hardware address
+        await namespace_pods.create(f"p{number}", {"command": ["sleep", "1000"]})
+        await namespace_pods.running(f"p{number}")
+        await namespace_pods.client.delete(PODS, f"p{number}", "default", grace_period=0)
+        session = await namespace_pods.kubelet.exec(
+            "default", "stays", "main", [sys.executable, "-c", script], stdin=False, tty=False
+        )
+        said = b"".join([chunk async for chunk in session.stderr()])
+        assert await session.wait() == 0, said

@@ -18,7 +18,7 @@ from pathlib import Path
 from slipway.cluster.nodes.namespaces.cgroups import home
 from slipway.cluster.nodes.namespaces.netlink import Netlink
 
-_MARK = re.compile(r"slipway-(?P<cluster>.+?)-(?:helper-)?(?P<pid>\d+)-(?P<started>\d+)")
+_MARK = re.compile(r"slipway-(?P<cluster>.+)-(?P<pid>\d+)-(?P<started>\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def _orphan(mark: str) -> str:
     found = _MARK.search(mark)
     if found is None or Owner(int(found["pid"]), int(found["started"])).alive:
         return ""
-    return found["cluster"]
+    return found["cluster"].removesuffix("-helper")
 
 
 def _processes() -> Iterator[Leftover]:

@@ -6,6 +6,7 @@ Standard library only: this runs in the helper process. Numbers are those of lin
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import socket
 import struct
@@ -15,6 +16,7 @@ _REQUEST, _ACK, _EXCL, _CREATE = 1, 4, 0x200, 0x400
 _IFNAME, _MASTER, _LINKINFO, _NET_NS_PID, _IFALIAS = 3, 10, 18, 19, 20
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFLA_ADDRESS = 1
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _TABLE_MAIN, _TABLE_LOCAL, _PROTOCOL_STATIC = 254, 255, 4
 _SCOPE_UNIVERSE, _SCOPE_HOST = 0, 254
@@ -38,7 +40,10 @@ class Netlink:
 
     def add_bridge(self, name: str, alias: str) -> None:
         kind = _attribute(_INFO_KIND, b"bridge\0")
-        self._ask(_NEWLINK, _CREATE | _EXCL, _link() + _name(name) + _attribute(_LINKINFO, kind))
+        # An address of its own: a bridge without one takes the lowest of its ports', which changes when that port
+        # goes, and then its other ports' neighbours send to nobody until their tables are refreshed.
+        own = _attribute(_IFLA_ADDRESS, b"\x02" + hashlib.sha256(name.encode()).digest()[:5])
+        self._ask(_NEWLINK, _CREATE | _EXCL, _link() + _name(name) + own + _attribute(_LINKINFO, kind))
         self._set_alias(name, alias)
 
     def add_veth(self, name: str, peer: str, peer_pid: int, master: str, alias: str) -> None:

@@ -72,7 +72,7 @@ class NamespacesRuntime(LocalRuntime):
 
     @property
     def bridge(self) -> str:
-        return f"{self._prefix}b"
+        return f"{self._prefix}br"  # no number of a link is written like that
 
     async def start(self) -> None:
         await super().start()
