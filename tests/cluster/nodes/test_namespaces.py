@@ -154,6 +154,15 @@ async def test_a_checkout_below_tmp_is_seen_in_pods(
     monkeypatch.syspath_prepend(str(tmp_path))  # as an editable install does
     await namespace_pods.create("looks", {"command": ["ls", str(tmp_path / "module.py")]})
     await namespace_pods.until("looks", lambda status: status["phase"] == "Succeeded")
+    await namespace_pods.create(
+        "covered",
+        {
+            "command": ["ls", str(tmp_path / "module.py")],
+            "volumeMounts": [{"name": "scratch", "mountPath": "/tmp"}],
+        },
+        volumes=[{"name": "scratch", "emptyDir": {}}],
+    )
+    await namespace_pods.until("covered", lambda status: status["phase"] == "Succeeded")
 
 
 async def test_an_address_that_was_given_back_is_not_given_out_again_at_once(namespace_pods: Pods) -> None:

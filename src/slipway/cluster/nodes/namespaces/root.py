@@ -152,7 +152,14 @@ def _all_mounts(request: dict[str, Any], host: bool) -> list[dict[str, Any]]:
         hidden = any(path == top or path.startswith(top + "/") for top in _HIDDEN)
         if os.path.exists(path) and (hidden or not host):
             needed.append({"source": path, "target": path, "read_only": True})
-    return needed + list(request["mounts"])
+    # A volume over /tmp or /run comes first, or it would hide them again.
+    mounts = list(request["mounts"])
+    covers = [
+        mount
+        for mount in mounts
+        if any(one["target"].startswith(mount["target"].rstrip("/") + "/") for one in needed)
+    ]
+    return [*covers, *needed, *(mount for mount in mounts if mount not in covers)]
 
 
 def _pivot(root: str, sources: list[tuple[int, dict[str, Any]]]) -> None:
