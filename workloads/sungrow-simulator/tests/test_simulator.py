@@ -7,6 +7,7 @@ from datetime import datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sungrow_simulator.inverter import Inverter
 from sungrow_simulator.registers import encode_number
 from sungrow_simulator.server import ModbusServer
