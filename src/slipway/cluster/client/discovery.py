@@ -16,11 +16,15 @@ _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryL
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A resource as discovery tells of it; `preferred` when its version is its group's first one."""
+    """A resource as discovery tells of it; `preferred` when its version is its group's first one.
+
+    `names` are what people call it, in small letters: plural, singular, kind, short names.
+    """
 
     resource: ApiResource
     verbs: frozenset[str]
     preferred: bool
+    names: frozenset[str] = frozenset()
 
 
 async def discover(client: Client) -> list[Served]:
@@ -49,7 +53,8 @@ def _aggregated(document: dict[str, Any]) -> Iterator[Served]:
                     (item.get("responseKind") or {}).get("kind", ""),
                     item.get("scope") == "Namespaced",
                 )
-                yield Served(resource, frozenset(item.get("verbs") or ()), plural not in seen)
+                names = _names(resource, item.get("singularResource"), item.get("shortNames"))
+                yield Served(resource, frozenset(item.get("verbs") or ()), plural not in seen, names)
                 seen.add(plural)
 
 
@@ -70,9 +75,16 @@ async def _piecewise(client: Client, root: str, document: dict[str, Any]) -> lis
                 if "/" in item["name"]:
                     continue
                 resource = ApiResource(name, version, item["name"], item["kind"], item["namespaced"])
-                found.append(Served(resource, frozenset(item["verbs"]), item["name"] not in seen))
+                names = _names(resource, item.get("singularName"), item.get("shortNames"))
+                found.append(Served(resource, frozenset(item["verbs"]), item["name"] not in seen, names))
                 seen.add(item["name"])
     return found
+
+
+def _names(resource: ApiResource, singular: str | None, short: list[str] | None) -> frozenset[str]:
+    return frozenset(
+        {resource.plural, resource.kind.lower(), singular or resource.kind.lower(), *(short or ())}
+    )
 
 
 async def _get(client: Client, path: str, accept: str) -> dict[str, Any]:
