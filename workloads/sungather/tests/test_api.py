@@ -134,6 +134,7 @@ async def test_metrics_parse_and_carry_prefix_unit_help_and_type(served, hybrid,
     families = {f.name: f for f in (parse_openmetrics if openmetrics else parse_prometheus)(text)}
     assert families["sungather_battery_level_percent"].samples[0].value == 65.5
     assert families["sungather_load_power_hybrid_watts"].documentation
+    assert families["sungather_nominal_active_power_watts"].samples[0].value == 10000, "base units: 10 kW"
     for family in families.values():
         assert family.name.startswith("sungather_")
         assert family.type in ("gauge", "counter")
@@ -185,16 +186,29 @@ async def test_everything_works_behind_a_path_prefix(run, hybrid):
         client = Client(bound[0][1], "/solar")
         assert (await client.get("/health"))[0] == 200
         assert (await client.get("/"))[0] == 200
+        assert (await client.get(""))[1] == (await client.get("/"))[1], "the slash may be left out"
         assert (await Client(bound[0][1]).get("/"))[0] == 404
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "PROPFIND", "BREW"])
 async def test_other_methods_on_pages_are_405(served, method):
     _, client = await served({"port": 1})
     async with aiohttp.ClientSession() as http:
         for path in ("/", "/json", "/metrics", "/config"):
             async with http.request(method, client.base + path) as response:
                 assert response.status == 405
+                assert "GET" in response.headers["Allow"]
+                assert "error" in await response.json()
+
+
+async def test_what_is_not_http_gets_an_answer_and_no_line_in_the_log(served, caplog):
+    _, client = await served({"port": 1})
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    writer.write(b"GET / HTTP/1.1\r\nno colon\r\n\r\n")
+    async with asyncio.timeout(2):
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+    writer.close()
+    assert not caplog.text
 
 
 async def test_a_stalled_client_does_not_hold_up_others(served, hybrid):

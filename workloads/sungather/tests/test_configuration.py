@@ -102,6 +102,15 @@ def test_unknown_keys_warn_with_path_line_and_suggestion(tmp_path):
     assert any("inverter.battery_unit" in w for w in warnings)
     assert any("line 6" in w and "did you mean mqtt" in w for w in warnings)
     assert any("logging" in w for w in warnings)
+    assert "unknown export mqqt" in " ".join(warnings)
+
+
+def test_a_key_that_is_written_twice_is_named(tmp_path):
+    text = "inverter:\n  host: a\n  host: b\nexports:\n  - name: console\n    name: console\n"
+    settings = load(write(tmp_path, text))
+    assert settings.inverter.host == "b"
+    assert any("line 3: inverter.host is written twice" in w for w in settings.warnings)
+    assert any("line 6: exports[0].name is written twice" in w for w in settings.warnings)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +119,9 @@ def test_unknown_keys_warn_with_path_line_and_suggestion(tmp_path):
         ("", "is empty"),
         ("- a\n", "must be a mapping"),
         ("inverter: 5\n", "must be a mapping"),
-        ("inverter:\n  port: 5\n", "inverter.host"),
+        ("inverter:\n  port: 5\n", "line 1: inverter.host: is required"),
+        ("inverter:\n  hots: a\n", "line 2: inverter.hots: is not a key; host is required"),
+        ("a: &a [*a]\n", "refers to itself"),
         ("exports: []\n", "inverter"),
         ("inverter:\n  host: a\n  port: many\n", "line 3: inverter.port: must be a whole number"),
         ("inverter:\n  host: a\n  port: 99999\n", "line 3: inverter.port: is 99999, allowed is 1 to 65535"),
@@ -274,4 +285,5 @@ def test_wrong_flags_and_bad_files_end_with_one_line_and_the_right_code(tmp_path
     path = write(tmp_path, "inverter:\n  host: a\n  model: SH10TR\n")
     model = sungather("-c", str(path), cwd=tmp_path)
     assert model.returncode == 1
+    assert "line 3: inverter.model" in model.stderr
     assert "SH10RT" in model.stderr

@@ -239,6 +239,16 @@ async def test_every_level_works_and_a_higher_one_gives_more(run, hybrid, level)
     application = run({"port": hybrid.port, "level": level})
     names = set((await application.collector.collect()).snapshot.shown())
     assert {"device_type_code", "daily_power_yields", "run_state", "timestamp"} <= names
+    assert ("system_state" in names) == (level >= 2)
     assert ("battery_level" in names) == (level >= 1)
     assert ("mppt_1_voltage" in names) == (level >= 2)
     assert ("string_1_current" in names) == (level >= 3)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
+async def test_a_hybrid_tells_whether_it_runs_at_every_level(run, hybrid, level):
+    hybrid.holding[5006] = 0  # hybrids have their switch elsewhere
+    application = run({"port": hybrid.port, "level": level})
+    assert (await application.collector.collect()).snapshot.value("run_state") == "ON"
+    hybrid.input[13000] = 0x8
+    assert (await application.collector.collect()).snapshot.value("run_state") == "OFF"

@@ -43,7 +43,9 @@ def catalogue_for(settings: Settings, registers: Path | None) -> Catalogue:
 
         near = difflib.get_close_matches(model, catalogue.models(), n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else "; leave it out to detect the model"
-        raise ConfigError(settings.path, f"{model!r} is not a known model{hint}", key="inverter.model")
+        key = "inverter.model"
+        problem = f"{model!r} is not a known model{hint}"
+        raise ConfigError(settings.path, problem, line=settings.lines.get(key), key=key)
     return catalogue
 
 

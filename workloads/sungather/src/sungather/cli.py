@@ -15,7 +15,7 @@ from pathlib import Path
 from sungather.api.server import serve
 from sungather.application import Application, catalogue_for
 from sungather.configuration.settings import Settings, load
-from sungather.errors import SungatherError
+from sungather.errors import SungatherError, os_reason
 from sungather.exports.delivery import State
 from sungather.exports.pvoutput import PvOutput
 from sungather.lock import InverterLock
@@ -85,6 +85,7 @@ def configure_logging(settings: Settings, folder: Path, level: int | None) -> No
     root.addHandler(console)
     root.setLevel(logging.DEBUG)
     logging.getLogger("aiohttp").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # what strangers send is not our fault
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     if settings.inverter.log_file == "OFF":
         return
@@ -93,7 +94,7 @@ def configure_logging(settings: Settings, folder: Path, level: int | None) -> No
             folder / "SunGather.log", encoding="utf-8", maxBytes=10_485_760, backupCount=10
         )
     except OSError as error:
-        log.warning("no log file: %s", error)
+        log.warning("no log file in %s: %s", folder, os_reason(error))
         return
     file.setLevel(settings.inverter.log_file)
     file.setFormatter(form)

@@ -18,6 +18,7 @@ from sungather.api.dump import dump, parse_ranges
 from sungather.api.parameters import ActionError, Parameters
 from sungather.application import Application
 from sungather.configuration.settings import DEFAULT_PORTS
+from sungather.errors import os_reason
 from sungather.exports.destination import Blocked, Later
 from sungather.exports.mqtt import Mqtt
 from sungather.readings import energy
@@ -254,7 +255,7 @@ class Actions:
             except (TransportError, OSError) as error:
                 entry |= {
                     "ok": False,
-                    "error": str(error),
+                    "error": os_reason(error) if isinstance(error, OSError) else str(error),
                     "hint": getattr(error, "hint", "check the host name"),
                 }
                 raise

@@ -17,22 +17,23 @@ from sungather.exports.delivery import State as ExportState
 from sungather.readings.snapshot import Quality
 
 _UNITS = {
-    "W": "watts",
-    "kW": "kilowatts",
-    "kWh": "kwh",
-    "V": "volts",
-    "A": "amperes",
-    "Hz": "hertz",
-    "°C": "celsius",
-    "%": "percent",
-    "h": "hours",
-    "min": "minutes",
-    "VA": "voltamperes",
-    "Var": "vars",
-    "kVar": "kilovars",
-    "k-ohm": "kiloohms",
-    "kg": "kilograms",
+    "W": ("watts", 1),
+    "kW": ("watts", 1000),
+    "kWh": ("kwh", 1),
+    "V": ("volts", 1),
+    "A": ("amperes", 1),
+    "Hz": ("hertz", 1),
+    "°C": ("celsius", 1),
+    "%": ("percent", 1),
+    "h": ("seconds", 3600),
+    "min": ("seconds", 60),
+    "VA": ("voltamperes", 1),
+    "Var": ("vars", 1),
+    "kVar": ("vars", 1000),
+    "k-ohm": ("ohms", 1000),
+    "kg": ("grams", 1000),
 }
+"""The base unit that a metric has in its name, and how many of it make the register's own unit."""
 
 
 @dataclass
@@ -65,7 +66,7 @@ def render(application: Application, *, openmetrics: bool) -> str:
 def metric_name(register: str, unit: str) -> str:
     """sungather_internal_temperature_celsius from internal_temperature and °C."""
     name = re.sub(r"[^a-zA-Z0-9_]", "_", register)
-    suffix = _UNITS.get(unit, re.sub(r"[^a-zA-Z0-9]", "", unit).lower())
+    suffix = _UNITS[unit][0] if unit in _UNITS else re.sub(r"[^a-zA-Z0-9]", "", unit).lower()
     return f"sungather_{name}_{suffix}" if suffix else f"sungather_{name}"
 
 
@@ -83,10 +84,9 @@ def _readings(application: Application) -> Iterable[Family]:
         if isinstance(reading.value, str):
             texts.samples.append(({"name": reading.name, "value": reading.value}, 1))
         elif reading.value is not None:
-            about = f"Register {reading.name} at address {reading.address}" + (
-                f" in {reading.unit}" if reading.unit else ""
-            )
-            yield Family(metric_name(reading.name, reading.unit), "gauge", about, [({}, reading.value)])
+            about = f"Register {reading.name} at address {reading.address}"
+            value = reading.value * _UNITS.get(reading.unit, ("", 1))[1]
+            yield Family(metric_name(reading.name, reading.unit), "gauge", about, [({}, value)])
     quality.samples = [({"quality": str(q)}, n) for q, n in counted.items()]
     yield texts
     yield quality

@@ -6,6 +6,7 @@ come from this machine. Requests that change something must be JSON, which a for
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hmac
 import json
@@ -16,12 +17,35 @@ from ipaddress import ip_address
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMethod
 
 from sungather.api import metrics, pages
 from sungather.api.actions import ActionError, Actions
 from sungather.application import Application
+from sungather.errors import os_reason
 
 log = logging.getLogger("sungather.api")
+
+
+class Conversation(web.RequestHandler):
+    """One connection. What is not HTTP, or no method that HTTP knows, is answered in JSON like all else."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        answer = _error(status, "the request cannot be understood")
+        if isinstance(exc, BadHttpMethod):
+            answer = _error(405, "Method Not Allowed")
+            answer.headers["Allow"] = "GET,HEAD,POST"
+        answer.force_close()
+        return answer
+
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _PAGE_HEADERS = {
@@ -54,6 +78,8 @@ class Server:
             "/ready": self._ready,
         }.items():
             app.router.add_get(prefix + path, handler)
+        if prefix:
+            app.router.add_get(prefix, self._to_page)
         for name, action in self._actions.reading.items():
             app.router.add_get(f"{prefix}/api/{name}", self._action(action))
         for name, action in self._actions.changing.items():
@@ -111,6 +137,10 @@ class Server:
                 return _error(error.status, str(error))
 
         return handle
+
+    async def _to_page(self, request: web.Request) -> web.StreamResponse:
+        """The page's addresses are relative, so its own must end with a slash."""
+        raise web.HTTPPermanentRedirect(request.path.rpartition("/")[2] + "/")
 
     async def _page(self, request: web.Request) -> web.Response:
         text = (files("sungather.api") / "page.html").read_text("utf-8")
@@ -183,21 +213,26 @@ async def serve(application: Application) -> AsyncIterator[list[tuple[str, int]]
     if application.settings.collector.listen:
         address, _, number = application.settings.collector.listen.rpartition(":")
         places.append((address.strip("[]") or None, int(number)))
-    runner = web.AppRunner(Server(application).routes(), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(Server(application).routes(), shutdown_timeout=1.0)
     await runner.setup()
-    bound: list[tuple[str, int]] = []
+    manager, loop = runner.server, asyncio.get_running_loop()
+    assert manager is not None
+    listening: list[asyncio.Server] = []
     try:
         for host, port in places:
             try:
-                site = web.TCPSite(runner, host, port)
-                await site.start()
-            except OSError as error:
-                log.error(
-                    "web server: cannot listen on %s:%d: %s", host or "*", port, error.strerror or error
+                listening.append(
+                    await loop.create_server(lambda: Conversation(manager, loop=loop), host, port)
                 )
-        bound += [address[:2] for address in runner.addresses]
-        for host_bound, port_bound in bound:
-            log.info("web page on http://%s:%d%s/", host_bound, port_bound, application_prefix(application))
+            except OSError as error:
+                reason = os_reason(error)
+                log.error("web server: cannot listen on %s:%d: %s", host or "*", port, reason)
+        bound = [s.getsockname()[:2] for server in listening for s in server.sockets]
+        for ip, number in bound:
+            shown = f"[{ip}]" if ":" in ip else ip
+            log.info("web page on http://%s:%d%s/", shown, number, application_prefix(application))
         yield bound
     finally:
+        for server in listening:
+            server.close()
         await runner.cleanup()

@@ -33,6 +33,8 @@ _LONGEST_PENALTY = 600.0
 
 PAGE = frozenset(
     [
+        "system_state",
+        "work_state_1",
         "total_dc_power",
         "total_active_power",
         "load_power_hybrid",
@@ -50,7 +52,8 @@ PAGE = frozenset(
         "daily_battery_discharge_energy",
     ]
 )
-"""Registers that the web page and the energy summary need at every level; below their level no export gets them."""
+"""Registers that run_state, the web page and the energy summary need at every level; below their level no export
+gets them."""
 
 
 class Session:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -22,9 +22,16 @@ class Document:
     path: Path
     data: dict[str, Any]
     lines: dict[str, int] = field(default_factory=dict)
+    repeated: list[tuple[str, int]] = field(default_factory=list)
+    """Keys that are written twice in one mapping, with the line that wins."""
 
     def error(self, key: str, problem: str) -> ConfigError:
-        return ConfigError(self.path, problem, line=self.lines.get(key), key=key)
+        """The error, with the line of the key, or of what should hold it when it is not there."""
+        line, place = self.lines.get(key), key
+        while line is None and "." in place:
+            place = place.rpartition(".")[0]
+            line = self.lines.get(place)
+        return ConfigError(self.path, problem, line=line, key=key)
 
 
 def read(path: Path) -> Document:
@@ -37,13 +44,15 @@ def read(path: Path) -> Document:
     loader = yaml.SafeLoader(text)
     try:
         root = loader.get_single_node()
-        lines: dict[str, int] = {}
+        found = Document(path, {})
         if root is not None:
-            _walk(root, "", lines)
+            _walk(root, "", found)
         data = loader.construct_document(root) if root is not None else None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error)
+        if isinstance(error, RecursionError):
+            problem = "it refers to itself, or is nested too deeply"
         raise ConfigError(
             path, f"is not valid YAML: {problem}", line=mark.line + 1 if mark else None
         ) from error
@@ -53,19 +62,22 @@ def read(path: Path) -> Document:
         raise ConfigError(path, "is empty: it needs at least inverter: host:")
     if not isinstance(data, dict):
         raise ConfigError(path, f"must be a mapping with inverter: and exports:, not {_kind(data)}", line=1)
-    return Document(path, data, lines)
+    found.data = data
+    return found
 
 
-def _walk(node: yaml.Node, path: str, lines: dict[str, int]) -> None:
+def _walk(node: yaml.Node, path: str, found: Document) -> None:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             name = f"{path}.{key.value}" if path else str(key.value)
-            lines[name] = key.start_mark.line + 1
-            _walk(value, name, lines)
+            if name in found.lines:
+                found.repeated.append((name, key.start_mark.line + 1))
+            found.lines[name] = key.start_mark.line + 1
+            _walk(value, name, found)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            lines[f"{path}[{index}]"] = value.start_mark.line + 1
-            _walk(value, f"{path}[{index}]", lines)
+            found.lines[f"{path}[{index}]"] = value.start_mark.line + 1
+            _walk(value, f"{path}[{index}]", found)
 
 
 @cache
@@ -87,6 +99,10 @@ def check(
         raise document.error(path, f"must be a mapping of settings, not {_kind(given)}")
     foreign = [key for key in given if key not in allowed and key not in ("name", "enabled")]
     warnings += [unknown(document, f"{path}.{key}", str(key), allowed) for key in foreign]
+    for key in foreign:
+        near = difflib.get_close_matches(str(key), allowed, n=1)
+        if near and near[0] not in given and allowed[near[0]].get("required"):
+            raise document.error(f"{path}.{key}", f"is not a key; {near[0]} is required: did you mean that?")
     return {
         key: _value(document, f"{path}.{key}", given.get(key), rule, warnings)
         for key, rule in allowed.items()
@@ -95,10 +111,14 @@ def check(
 
 def unknown(document: Document, path: str, key: str, allowed: Mapping[str, Any]) -> str:
     """The warning for a key that nothing reads."""
-    near = difflib.get_close_matches(key, list(allowed), n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
     line = document.lines.get(path)
-    return f"{document.path}, line {line}: unknown key {path} is ignored{hint}"
+    return f"{document.path}, line {line}: unknown key {path} is ignored{nearest(key, allowed)}"
+
+
+def nearest(key: str, allowed: Iterable[str]) -> str:
+    """What may have been meant, as the end of a sentence; empty when nothing comes near."""
+    near = difflib.get_close_matches(key, list(allowed), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _value(document: Document, path: str, value: Any, rule: Mapping[str, Any], warnings: list[str]) -> Any:

@@ -76,6 +76,8 @@ class Settings:
     exports: tuple[ExportSettings, ...]
     collector: CollectorSettings
     warnings: tuple[str, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict)
+    """The line of each key that the file has."""
     masked: Mapping[str, Any] = field(default_factory=dict)
     """The effective config with secrets masked, for support."""
 
@@ -86,6 +88,9 @@ def load(path: Path) -> Settings:
     allowed = documents.keys()
     foreign = [str(key) for key in document.data if key not in allowed]
     warnings = [documents.unknown(document, key, key, allowed) for key in foreign]
+    warnings += [
+        f"{path}, line {line}: {key} is written twice; this line counts" for key, line in document.repeated
+    ]
     if not document.data.get("inverter"):
         raise document.error("inverter", "is missing: it needs at least host:")
     given = documents.check(document, "inverter", document.data["inverter"], allowed["inverter"], warnings)
@@ -103,7 +108,7 @@ def load(path: Path) -> Settings:
         "exports": [{"name": e.name} | _masked(e.options, allowed["exports"][e.type]) for e in exports],
         "collector": _masked(ours | {"state_folder": str(folder)}, allowed["collector"]),
     }
-    return Settings(path, inverter, tuple(exports), collector, tuple(warnings), masked)
+    return Settings(path, inverter, tuple(exports), collector, tuple(warnings), document.lines, masked)
 
 
 def _inverter(document: Document, given: dict[str, Any]) -> InverterSettings:
@@ -143,7 +148,11 @@ def _exports(document: Document, warnings: list[str]) -> list[ExportSettings]:
         if enabled is not None and not isinstance(enabled, bool):
             raise document.error(f"{where}.enabled", f"must be true or false, not {enabled!r}")
         if kind not in known:
-            warnings.append(documents.unknown(document, f"{where}.name", kind, known))
+            line = document.lines.get(f"{where}.name")
+            warnings.append(
+                f"{document.path}, line {line}: unknown export {kind} is ignored; there are: {', '.join(known)}"
+                + documents.nearest(kind, known)
+            )
             continue
         if not enabled:
             continue

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from sungather.errors import RegisterFileError
+from sungather.errors import RegisterFileError, os_reason
 from sungather.registers.register import DataType, Device, Kind, Register
 
 _WORDS = {DataType.U16: 1, DataType.S16: 1, DataType.U32: 2, DataType.S32: 2, DataType.TEXT: 10}
@@ -126,8 +126,10 @@ def from_upstream_file(path: Path, base: Catalogue) -> Catalogue:
     """An owner's register file in upstream's format. Its type codes replace those of `base`."""
     try:
         document = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RegisterFileError(path, f"cannot be read: {error}") from error
+    except OSError as error:
+        raise RegisterFileError(path, f"cannot be read: {os_reason(error)}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RegisterFileError(path, f"is not valid YAML: {error}") from error
     try:
         lists: dict[str, Any] = {k: v for part in document["registers"] for k, v in part.items()}
         registers = [
