@@ -206,7 +206,7 @@ async def test_what_is_not_http_gets_an_answer_and_no_line_in_the_log(served, ca
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     writer.write(b"GET / HTTP/1.1\r\nno colon\r\n\r\n")
     async with asyncio.timeout(2):
-        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        assert b" 400 " in (await reader.read()).partition(b"\r\n")[0]
     writer.close()
     assert not caplog.text
 
