@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Debian packages that tests run against for real. Installed where we are root; else each test that misses one
-# says which.
+# says which. Given names, only what brings those commands: scripts/system-packages.sh mosquitto
 set -euo pipefail
 [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 0
 declare -A needs=([mosquitto]=mosquitto [influxd]=influxdb [ip]=iproute2 [nft]=nftables [git]=git
     [chromium]=chromium [busybox]=busybox-static [promtool]=prometheus)
 missing=()
-for command in "${!needs[@]}"; do
+[ $# -gt 0 ] && wanted=("$@") || wanted=("${!needs[@]}")
+for command in "${wanted[@]}"; do
     command -v "$command" >/dev/null 2>&1 || [ -x "/usr/sbin/$command" ] || missing+=("${needs[$command]}")
 done
-compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+[ $# -gt 0 ] || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 [ ${#missing[@]} = 0 ] && exit 0
 echo "installing ${missing[*]} ..."
 export DEBIAN_FRONTEND=noninteractive

@@ -9,12 +9,13 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.demo import cluster_scene, kco_scene
+from tests.demo import cluster_scene, kco_scene, sungather_scene
 from tests.demo.stage import ROOT, SceneFailed, Stage
 
 SCENES: list[tuple[str, Callable[[Stage], None]]] = [
     ("Three nodes, one application, a drain", cluster_scene.play),
     ("KCO heals an application", kco_scene.play),
+    ("SunGather: a solar day, two outages, nothing lost", sungather_scene.play),
 ]
 
 
