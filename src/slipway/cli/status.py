@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict
 
 from slipway.cluster.environment import instances
+from slipway.cluster.server.printers.durations import human_duration
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     rows = [("NAME", "STATUS", "NODES", "RUNTIME", "STATE", "AGE", "SERVER")]
     for one in found:
         status = "running" if one.running else "killed (slipway doctor cleans up)"
-        minutes, seconds = divmod(int(time.time() - one.created), 60)
-        rows.append(
-            (one.name, status, str(one.nodes), one.runtime, one.state, f"{minutes}m{seconds}s", one.url)
-        )
+        age = human_duration(time.time() - one.created)
+        rows.append((one.name, status, str(one.nodes), one.runtime, one.state, age, one.url))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

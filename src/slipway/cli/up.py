@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from slipway.cli.errors import CommandError
-from slipway.cluster.environment import instances
-from slipway.cluster.environment.addresses import RangeError, check_range, host_routes
+from slipway.cluster.environment import addresses, instances
+from slipway.cluster.environment.addresses import RangeError
 from slipway.cluster.environment.kubeconfig import write_private
 from slipway.cluster.environment.options import ClusterOptions
 
@@ -28,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--runtime", choices=RUNTIMES, default="auto", help="what pods are (default: the best here)"
+    )
+    parser.add_argument(
+        "--behaviours",
+        metavar="FILE",
+        help="how simulated pods fare: a behaviour file, or Stages of KWOK; asks for --runtime simulated",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default loopback)")
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
@@ -50,14 +55,15 @@ def options_of(arguments: argparse.Namespace) -> ClusterOptions:
     state = None if arguments.state == "memory" else Path(arguments.state).expanduser().absolute()
     if state is not None and not state.parent.is_dir():
         raise CommandError(f"--state {arguments.state}: the folder {state.parent} does not exist", 2)
+    behaviours = _behaviours_of(arguments)
     try:
         folder = instances.folder_of(arguments.name)
-        for text, option in (
-            (arguments.pod_range, "--pod-range"),
-            (arguments.service_range, "--service-range"),
-        ):
-            if text:
-                check_range(text, option, host_routes())
+        if arguments.pod_range:
+            least = addresses.PODS_PER_NODE_LEAST * arguments.nodes
+            addresses.check_range(arguments.pod_range, "--pod-range", addresses.host_routes(), least)
+        if arguments.service_range:
+            least = addresses.SERVICES_LEAST
+            addresses.check_range(arguments.service_range, "--service-range", addresses.host_routes(), least)
     except (RangeError, instances.InstanceError) as error:
         raise CommandError(str(error), 2) from None
     return ClusterOptions(
@@ -71,8 +77,30 @@ def options_of(arguments: argparse.Namespace) -> ClusterOptions:
         pod_range=arguments.pod_range,
         service_range=arguments.service_range,
         images=instances.home() / "images.yaml",
+        behaviours=behaviours,
         data=folder / "data",
     )
+
+
+def _behaviours_of(arguments: argparse.Namespace) -> Path | None:
+    if arguments.behaviours is None:
+        return None
+    if arguments.runtime != "simulated":
+        raise CommandError(
+            f"--behaviours {arguments.behaviours}: only simulated pods read it; add --runtime simulated", 2
+        )
+    # Imported here: most clusters have no such file, and start faster without.
+    from slipway.cluster.nodes.cluster_nodes import read_behaviours
+    from slipway.cluster.nodes.simulated import BehaviourError
+
+    path = Path(arguments.behaviours).expanduser().absolute()
+    try:
+        read_behaviours(path)
+    except OSError as error:
+        raise CommandError(f"--behaviours {arguments.behaviours}: {error.strerror or error}", 2) from None
+    except BehaviourError as error:
+        raise CommandError(f"--behaviours {error}", 2) from None
+    return path
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -114,7 +142,8 @@ def _detach(options: ClusterOptions) -> int:
 
 
 def _greet(instance: instances.Instance) -> None:
-    print(f"cluster {instance.name} is ready at {instance.url} ({instance.nodes} nodes, {instance.runtime})")
+    nodes = "1 node" if instance.nodes == 1 else f"{instance.nodes} nodes"
+    print(f"cluster {instance.name} is ready at {instance.url} ({nodes}, {instance.runtime})")
     print(f"  export KUBECONFIG={instance.kubeconfig}")
 
 

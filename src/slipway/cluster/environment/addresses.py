@@ -17,6 +17,8 @@ from pathlib import Path
 
 Network = ipaddress.IPv4Network
 PODS, SERVICES = "10.244.0.0/16", "10.96.0.0/16"
+SERVICES_LEAST = 16  # cluster DNS has the tenth
+PODS_PER_NODE_LEAST = 8
 
 
 class RangeError(ValueError):
@@ -58,12 +60,17 @@ def _local_networks() -> list[Network]:
     return found
 
 
-def check_range(text: str, option: str, routes: Iterable[Network]) -> Network:
-    """The range, if it is one and free; RangeError names the option and the route in the way."""
+def check_range(text: str, option: str, routes: Iterable[Network], least: int) -> Network:
+    """The range, if it is one, free and has `least` addresses; RangeError names the option and what is in the way."""
     try:
         wanted = Network(text)
     except ValueError as error:
         raise RangeError(f"{option} {text}: {error}; give a network such as 10.244.0.0/16") from None
+    if wanted.num_addresses < least:
+        raise RangeError(
+            f"{option} {text} has {wanted.num_addresses} addresses, and {least} are needed; give a network such as"
+            f" {PODS}"
+        )
     for route in routes:
         if wanted.overlaps(route):
             raise RangeError(
@@ -90,11 +97,11 @@ class RangeLeases:
         self._held: list[int] = []
         self._folder = Path(tempfile.gettempdir()) / f"slipway-ranges-{os.getuid()}"
 
-    def take(self, asked: str, option: str, first: str, avoid: Iterable[Network]) -> Network:
+    def take(self, asked: str, option: str, first: str, least: int, avoid: Iterable[Network]) -> Network:
         """`asked`, or the first free range from `first` on when nothing is asked; RangeError if it is taken."""
         taken = list(avoid)
         if asked:
-            wanted = check_range(asked, option, taken)
+            wanted = check_range(asked, option, taken, least)
             if not self._lock(wanted):
                 raise RangeError(f"{option} {asked} is used by another cluster; choose another range")
             return wanted

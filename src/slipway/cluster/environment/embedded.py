@@ -138,9 +138,14 @@ class EmbeddedCluster:
                 service_range=asked.service_range or addresses.SERVICES,
             )
         routes = addresses.host_routes()
-        pods = self._ranges.take(asked.pod_range, "--pod-range", addresses.PODS, routes)
+        least = addresses.PODS_PER_NODE_LEAST * asked.nodes
+        pods = self._ranges.take(asked.pod_range, "--pod-range", addresses.PODS, least, routes)
         services = self._ranges.take(
-            asked.service_range, "--service-range", addresses.SERVICES, [*routes, pods]
+            asked.service_range,
+            "--service-range",
+            addresses.SERVICES,
+            addresses.SERVICES_LEAST,
+            [*routes, pods],
         )
         return dataclasses.replace(asked, pod_range=str(pods), service_range=str(services))
 

@@ -1,0 +1,150 @@
+"""The `slipway` command as a person meets it: what it prints, what it refuses and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass
+class Shell:
+    """Runs `slipway` with a home of its own."""
+
+    home: Path
+
+    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "slipway.cli", *words],
+            env={**os.environ, "SLIPWAY_HOME": str(self.home)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def ok(self, *words: str) -> str:
+        done = self(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def slipway(tmp_path: Path) -> Iterator[Shell]:
+    shell = Shell(tmp_path / "home")
+    yield shell
+    shell("down", "--all")
+
+
+def up(slipway: Shell, name: str, *words: str) -> None:
+    slipway.ok("up", "--name", name, "--runtime", "simulated", "--detach", *words)
+
+
+BEHAVIOUR = "behaviours: [{match: {colour: red}}]"
+REFUSED = [
+    (["frob"], "invalid choice: 'frob'"),
+    (["up", "--nodes", "-1"], "--nodes -1: give a number from 0 to 5000"),
+    (["up", "--nodes", "many"], "argument --nodes: invalid int value: 'many'"),
+    (["up", "--port", "70000"], "--port 70000: give a number from 0 (any free port) to 65535"),
+    (["up", "--name", "No Good"], "cluster name 'No Good': use lower-case letters"),
+    (["up", "--state", "/no/such/folder/state"], "the folder /no/such/folder does not exist"),
+    (["up", "--pod-range", "10.250.0.1/24"], "--pod-range 10.250.0.1/24: 10.250.0.1/24 has host bits set"),
+    (["up", "--pod-range", "10.250.0.0"], "--pod-range 10.250.0.0 has 1 addresses, and 8 are needed"),
+    (["up", "--service-range", "127.0.0.0/8x"], "give a network such as"),
+    (["up", "--behaviours", "pods.yaml"], "only simulated pods read it; add --runtime simulated"),
+    (["up", "--runtime", "simulated", "--behaviours", "/no/pods.yaml"], "No such file"),
+    (["images", "add", "shop", "--oci", "/no/layout"], "there is no such file or folder"),
+    (["images", "add", "shop"], "one of the arguments --command --rootfs --oci --python is required"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), REFUSED, ids=lambda value: " ".join(value)[:40])
+def test_bad_input_ends_with_code_2_and_says_what_is_allowed(
+    slipway: Shell, words: list[str], said: str
+) -> None:
+    done = slipway(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["env", "kubeconfig", "logs", "down"])
+def test_a_cluster_that_is_not_there_is_named(slipway: Shell, command: str) -> None:
+    done = slipway(command, "shop")
+    assert done.returncode == 1
+    assert "'shop'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_behaviour_file_is_refused_before_anything_starts(slipway: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "pods.yaml"
+    path.write_text(BEHAVIOUR)
+    done = slipway("up", "--runtime", "simulated", "--behaviours", str(path))
+    assert done.returncode == 2
+    assert f"{path}: behaviours[0].match.colour: unknown field; allowed are" in done.stderr
+
+
+def test_two_clusters_live_side_by_side_and_end_one_by_one(slipway: Shell) -> None:
+    up(slipway, "left")
+    up(slipway, "right", "--nodes", "2")
+    rows = {row["name"]: row for row in json.loads(slipway.ok("status", "-o", "json"))}
+    assert {name: (row["running"], row["nodes"]) for name, row in rows.items()} == {
+        "left": (True, 1),
+        "right": (True, 2),
+    }
+    assert rows["left"]["url"] != rows["right"]["url"]
+    again = slipway("up", "--name", "left", "--detach")
+    assert again.returncode == 1
+    assert "cluster 'left' is running already" in again.stderr
+    slipway.ok("down", "left")
+    assert [row["name"] for row in json.loads(slipway.ok("status", "-o", "json"))] == ["right"]
+    slipway.ok("down", "--all")
+    assert slipway.ok("status") == "no clusters; start one: slipway up --detach\n"
+
+
+def test_env_selects_a_cluster_whose_kubeconfig_only_its_owner_reads(slipway: Shell) -> None:
+    up(slipway, "shop")
+    path = Path(slipway.ok("kubeconfig", "shop", "--path").strip())
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert f"export KUBECONFIG={path}" in slipway.ok("env", "shop")
+    assert path.read_text() == slipway.ok("kubeconfig", "shop")
+    slipway.ok("down", "shop")
+    assert not path.exists()
+
+
+def test_a_killed_cluster_is_shown_as_such_and_doctor_clears_it_away(slipway: Shell) -> None:
+    up(slipway, "shop")
+    os.kill(json.loads(slipway.ok("status", "-o", "json"))[0]["pid"], signal.SIGKILL)
+    for _ in range(100):
+        if not json.loads(slipway.ok("status", "-o", "json"))[0]["running"]:
+            break
+    assert "killed (slipway doctor cleans up)" in slipway.ok("status")
+    assert "shop" in slipway.ok("doctor", "--dry-run")
+    assert json.loads(slipway.ok("status", "-o", "json"))
+    slipway.ok("doctor")
+    assert json.loads(slipway.ok("status", "-o", "json")) == []
+    assert slipway.ok("doctor").endswith("nothing is left over\n")
+
+
+def test_an_image_name_that_was_added_is_listed_before_ours_and_can_be_taken_away(slipway: Shell) -> None:
+    slipway.ok("images", "add", "example.com/shop:*", "--command", "sleep infinity", "--env", "A=1")
+    first = slipway.ok("images", "list").splitlines()[0]
+    assert first.split() == ["example.com/shop:*", "host:", "sleep", "infinity"]
+    slipway.ok("images", "remove", "example.com/shop:*")
+    assert "shop" not in slipway.ok("images", "list")
+    assert slipway("images", "remove", "example.com/shop:*").returncode != 0
+
+
+def test_a_name_served_by_a_broken_image_file_is_said_with_its_place(slipway: Shell) -> None:
+    slipway.home.mkdir()
+    (slipway.home / "images.yaml").write_text("images: 3")
+    done = slipway("images", "list")
+    assert done.returncode != 0
+    assert f"{slipway.home}/images.yaml: expected a list of rows under `images`" in done.stderr
