@@ -58,6 +58,7 @@ class ControlPlane:
     signer: TokenSigner
     admin_token: str
     kubelets: dict[str, Kubelet]  # by node; who runs nodes enters them
+    address: str = ""  # host and port that are listened on
     ready: bool = False
 
     @classmethod
@@ -89,9 +90,7 @@ class ControlPlane:
         authenticator = Authenticator([tokens, signer], anonymous=options.anonymous)
         authenticator.may_impersonate = Impersonation(authorizer)
         documents = Documents(lambda: plane.ready)
-        discovery = Discovery(
-            definitions.catalogue, options.version, lambda: f"{options.host}:{options.port}"
-        )
+        discovery = Discovery(definitions.catalogue, options.version, lambda: plane.address)
         for prefix in ("/", "/api", "/apis", "/version"):
             documents.by_prefix[prefix] = discovery
         open_api = OpenApi(

@@ -159,6 +159,7 @@ class EmbeddedCluster:
             self._listener = await serve(
                 self._handler(), self.options.host, self.options.port, self._tls_context()
             )
+            self._plane.address = f"{self.options.host}:{self._listener.port}"
             await ensure_kubernetes_service(self._plane.registry, self.options, self._listener.port)
         await self._begin(parts.ApiServerPart(self.options, self._connect, self.clock))
         shared = None

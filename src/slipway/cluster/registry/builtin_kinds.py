@@ -17,6 +17,8 @@ from slipway.cluster.schema.resource import Resource
 from slipway.cluster.status import FieldError
 
 Object = dict[str, Any]
+_NO_FIELDS = '"{}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+_UNKNOWN_FIELD = "field label not supported: {}"
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
 
 
@@ -39,7 +41,8 @@ def make_builtin(resource: Resource, minor: str = DEFAULT_MINOR) -> Definition:
         to_storage=_unchanged if same else partial(_retagged, storage_version),
         from_storage=_unchanged if same else partial(_retagged, resource.api_version),
         selectable=selectable,
-        declares_fields=not own_fields.issuperset(selectable),
+        unknown_selector=row.unknown_selector
+        or (_NO_FIELDS if own_fields.issuperset(selectable) else _UNKNOWN_FIELD),
         storage_api_version=storage_version,
     )
 

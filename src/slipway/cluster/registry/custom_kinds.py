@@ -99,7 +99,7 @@ def make_custom(resource: Resource, crd: Object) -> Definition:
         to_storage=partial(_store, shapes, stored_as),
         from_storage=partial(_read, shapes, resource.api_version),
         selectable=_selectors(version),
-        declares_fields=True,
+        unknown_selector="field label not supported: {}",
         storage_api_version=stored_as,
         custom=custom,
     )

@@ -31,6 +31,9 @@ class Row:
     returns_object: bool = False  # DELETE answers with the object, not a Status
     unconditional_update: bool = True  # PUT without resourceVersion is allowed
     create_on_update: bool = False  # PUT of a missing object creates it
+    orphans_dependents: bool = False  # DELETE without a propagation policy leaves dependents alone
+    unknown_selector: str = ""  # what a field selector that it does not know is told
+    warns_of_orphans: str = ""  # what such a DELETE is told
     storage: str = ""  # `plural.group` in whose bucket the objects are kept, when it is another's
     storage_version: str = ""
 
@@ -65,7 +68,7 @@ class Definition:
     to_storage: Callable[[Object], Object]
     from_storage: Callable[[Object], Object]
     selectable: Mapping[str, Reader]
-    declares_fields: bool
+    unknown_selector: str  # how a field selector that the kind does not know is refused
     storage_api_version: str
     # CRDs: paths of the scale subresource and the like; empty for built-in kinds.
     custom: Mapping[str, Any] = field(default_factory=dict)

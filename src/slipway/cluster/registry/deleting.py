@@ -42,10 +42,17 @@ def check_options(call: Call) -> None:
         raise invalid("DeleteOptions", "meta.k8s.io", "", errors)
 
 
+def _warn(call: Call, definition: Definition) -> None:
+    options = call.options
+    if not options.propagation_policy and options.orphan_dependents is None:
+        call.warnings += filter(None, [definition.row.warns_of_orphans])
+
+
 async def delete(registry: Registry, call: Call) -> Written:
     """Delete one object; `Written.deleted` tells whether it is gone or lingers."""
     definition = registry.definitions.of(call.resource)
     check_options(call)
+    _warn(call, definition)
     key = definition.key(call.namespace, call.name)
     while True:
         record = registry.store.get(definition.bucket, key)
@@ -90,12 +97,14 @@ def _qualified(call: Call) -> str:
     return f"{resource.kind}.{resource.group}" if resource.group else resource.kind
 
 
-def _finalizers(call: Call, metadata: Object) -> list[str]:
-    """The finalizers after the propagation policy has had its say."""
+def _finalizers(call: Call, definition: Definition, metadata: Object) -> list[str]:
+    """The finalizers after the propagation policy, asked for or the kind's own, has had its say."""
     current = list(metadata.get("finalizers") or [])
     policy, orphan = call.options.propagation_policy, call.options.orphan_dependents
     if not policy and orphan is not None:
         policy = "Orphan" if orphan else "Background"
+    if not policy and {ORPHAN, FOREGROUND}.isdisjoint(current) and definition.row.orphans_dependents:
+        policy = "Orphan"
     if not policy:
         return current
     kept = [name for name in current if name not in {ORPHAN, FOREGROUND}]
@@ -103,72 +112,98 @@ def _finalizers(call: Call, metadata: Object) -> list[str]:
         kept.append(ORPHAN)
     elif policy == "Foreground":
         kept.append(FOREGROUND)
-    return kept if kept != current else current
+    return kept if set(kept) != set(current) else current
 
 
 def _delete(registry: Registry, call: Call, definition: Definition, record: Record, old: Object) -> Written:
+    """Mark the object as being deleted where it lingers or has a grace period, then remove it if nothing holds it."""
+    if _under_way(call, old["metadata"]):
+        return Written(record)
     metadata = dict(old["metadata"])
-    finalizers = _finalizers(call, metadata)
-    grace = _grace(registry, call, definition, old)
-    already = "deletionTimestamp" in metadata
-    lingers = bool(finalizers) or grace > 0 or definition.strategy.holds(old)
-    if not lingers:
-        gone = definition.to_storage({**old, "metadata": metadata})
-        if call.options.dry_run:
-            return Written(record, deleted=True)
-        (removed,) = registry.store.commit(
-            Delete(definition.bucket, record.key, lambda r: stamped(gone, r), record.revision)
-        )
-        definition.strategy.after_delete(registry, removed.value)
-        return Written(removed, deleted=True)
+    begins = "deletionTimestamp" not in metadata
+    grace = _grace(registry, call, definition, old, metadata)
+    finalizers = _finalizers(call, definition, metadata)
     if finalizers:
         metadata["finalizers"] = finalizers
     else:
         metadata.pop("finalizers", None)
-    if not already:
-        metadata["deletionTimestamp"] = _after(registry, grace)
-        metadata["deletionGracePeriodSeconds"] = grace
-        if definition.row.generation or definition.resource.custom:
-            metadata["generation"] = int(metadata.get("generation") or 0) + 1
-    elif grace < int(metadata.get("deletionGracePeriodSeconds") or 0):
-        _shorten(metadata, grace)
+    lingers = bool(finalizers) or definition.strategy.holds(old)
+    if grace is None:
+        if not lingers:
+            return _remove(registry, call, definition, record, {**old, "metadata": metadata})
+        metadata.setdefault("deletionTimestamp", registry.clock.timestamp())
+        metadata["deletionGracePeriodSeconds"] = 0
+    if begins and (definition.row.generation or definition.resource.custom):
+        metadata["generation"] = int(metadata.get("generation") or 0) + 1
     obj = {**old, "metadata": metadata}
-    if not already:
+    if begins:
         definition.strategy.begin_delete(registry, call, obj)
+    marked = _mark(registry, call, definition, record, obj, old)
+    if lingers or grace:
+        return Written(marked)
+    return _remove(registry, call, definition, marked, obj)
+
+
+def _under_way(call: Call, metadata: Object) -> bool:
+    """Whether the object is within its grace already, which is never made longer."""
+    current = metadata.get("deletionGracePeriodSeconds")
+    wanted = call.options.grace_period_seconds
+    return bool("deletionTimestamp" in metadata and current and (wanted is None or wanted >= current))
+
+
+def _grace(
+    registry: Registry, call: Call, definition: Definition, old: Object, metadata: Object
+) -> int | None:
+    """The grace that this request gives, marked in the metadata; None where there is none to give any more."""
+    now = registry.clock.now()
+    if "deletionTimestamp" not in metadata:
+        seconds = definition.strategy.grace_period(registry, call, old)
+        end = now + (seconds or 0)
+    else:
+        current, wanted = metadata.get("deletionGracePeriodSeconds"), call.options.grace_period_seconds
+        if not current or wanted is None:
+            return None
+        seconds = wanted if wanted >= 0 else 1
+        end = parse_timestamp(metadata["deletionTimestamp"]) - current + seconds
+        if end < now:
+            end, seconds = now, min(seconds, 1)
+    if seconds is not None:
+        metadata["deletionTimestamp"] = format_timestamp(end)
+        metadata["deletionGracePeriodSeconds"] = seconds
+    return seconds
+
+
+def _mark(
+    registry: Registry, call: Call, definition: Definition, record: Record, obj: Object, old: Object
+) -> Record:
     if obj == old:
-        return Written(record)
+        return record
     stored = definition.to_storage(obj)
     if call.options.dry_run:
-        return Written(Record(record.key, stored, record.created, record.revision))
+        return Record(record.key, stored, record.created, record.revision)
     (lingering,) = registry.store.commit(
         Put(definition.bucket, record.key, lambda r: stamped(stored, r), record.revision)
     )
     definition.strategy.after_update(registry, lingering.value, record.value)
-    return Written(lingering)
+    return lingering
 
 
-def _grace(registry: Registry, call: Call, definition: Definition, old: Object) -> int:
-    grace = definition.strategy.grace_period(registry, call, old)
-    current = old["metadata"].get("deletionGracePeriodSeconds")
-    if current is not None and grace > current:
-        return int(current)  # a deletion under way is never lengthened
-    return grace
-
-
-def _after(registry: Registry, seconds: int) -> str:
-    return format_timestamp(registry.clock.now() + seconds)
-
-
-def _shorten(metadata: Object, grace: int) -> None:
-    begun = parse_timestamp(metadata["deletionTimestamp"]) - int(metadata["deletionGracePeriodSeconds"])
-    metadata["deletionTimestamp"] = format_timestamp(begun + grace)
-    metadata["deletionGracePeriodSeconds"] = grace
+def _remove(registry: Registry, call: Call, definition: Definition, record: Record, obj: Object) -> Written:
+    gone = definition.to_storage(obj)
+    if call.options.dry_run:
+        return Written(record, deleted=True)
+    (removed,) = registry.store.commit(
+        Delete(definition.bucket, record.key, lambda r: stamped(gone, r), record.revision)
+    )
+    definition.strategy.after_delete(registry, removed.value)
+    return Written(removed, deleted=True)
 
 
 async def delete_collection(registry: Registry, call: Call) -> list[Record]:
-    """Delete what the selectors choose; the records as they were deleted or linger."""
+    """Delete what the selectors choose; the records as they were before."""
     definition = registry.definitions.of(call.resource)
     check_options(call)
+    _warn(call, definition)
     page = list_page(registry.store, definition, call)
     records = []
     for record in page.records:
@@ -177,7 +212,8 @@ async def delete_collection(registry: Registry, call: Call) -> list[Record]:
             call, verb="delete", name=metadata["name"], namespace=metadata.get("namespace", "")
         )
         try:
-            records.append((await delete(registry, one)).record)
+            await delete(registry, one)
+            records.append(record)
         except StatusError as error:
             if error.code != 404:
                 raise

@@ -57,10 +57,7 @@ def missing(call: Call) -> StatusError:
 def selection_of(definition: Definition, call: Call) -> Selection:
     options = call.options
     return select(
-        options.label_selector,
-        options.field_selector,
-        definition.selectable,
-        declared=definition.declares_fields,
+        options.label_selector, options.field_selector, definition.selectable, definition.unknown_selector
     )
 
 
@@ -94,6 +91,16 @@ def _check_revision(store: Store, call: Call) -> int:
             },
         )
     return wanted
+
+
+def _check_list_revision(store: Store, call: Call) -> int:
+    """As `_check_revision`; only a LIST calls what is no revision a bad request."""
+    try:
+        return _check_revision(store, call)
+    except StatusError as error:
+        if error.code == 500:
+            raise bad_request(f"invalid resource version: {error.message}") from None
+        raise
 
 
 def _check_list_options(call: Call) -> None:
@@ -188,7 +195,7 @@ def list_page(store: Store, definition: Definition, call: Call) -> Listing:
     _check_list_options(call)
     options = call.options
     selection = selection_of(definition, call)
-    wanted = _check_revision(store, call)
+    wanted = _check_list_revision(store, call)
     at: int | None = None
     after = ""
     if options.continue_token:

@@ -41,9 +41,10 @@ class Strategy:
     def check_delete(self, registry: Registry, call: Call, obj: Object) -> None:
         """Raise to refuse a deletion."""
 
-    def grace_period(self, registry: Registry, call: Call, obj: Object) -> int:
-        """Seconds that the object lingers after DELETE; 0 deletes at once."""
-        return 0
+    def grace_period(self, registry: Registry, call: Call, obj: Object) -> int | None:
+        """Seconds that the object lingers after DELETE, which is marked first even when they are 0; None: its kind
+        knows no grace."""
+        return None
 
     def holds(self, obj: Object) -> bool:
         """Whether something other than metadata.finalizers keeps a deleted object (Namespace finalizers)."""

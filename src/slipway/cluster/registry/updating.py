@@ -106,6 +106,8 @@ async def replace(
     assert admitted is not None
     if admitted != obj:
         obj = _prepare(registry, call, definition, admitted, old, applied=True)
+    if not call.subresource:
+        definition.strategy.prepare_update(registry, call, obj, old)
     _bump_generation(call, definition, obj, old)
     _validate(registry, call, definition, obj, old)
     await registry.admission.validate(call, obj, old)
@@ -122,7 +124,6 @@ def _prepare(
         obj = aspects.only_part(definition, call.subresource, obj, old)
     else:
         aspects.keep_parts(definition, obj, old)
-        definition.strategy.prepare_update(registry, call, obj, old)
     if not applied:  # what admission changes is nobody's
         ownership.record_update(registry.definitions, definition, call, obj, old, registry.clock)
     drop_empty(obj["metadata"])
@@ -166,9 +167,11 @@ def _store(
         return Written(Record(record.key, stored, record.created, record.revision))
     make: Callable[[int], Object] = lambda revision: stamped(stored, revision)  # noqa: E731
     if finished_deleting(definition, obj):
-        (gone,) = registry.store.commit(Delete(definition.bucket, record.key, make, record.revision))
+        # What is deleted is the object as it was; who asked is shown what was asked for.
+        end: Callable[[int], Object] = lambda revision: stamped(record.value, revision)  # noqa: E731
+        (gone,) = registry.store.commit(Delete(definition.bucket, record.key, end, record.revision))
         definition.strategy.after_delete(registry, gone.value)
-        return Written(gone, deleted=True)
+        return Written(Record(record.key, stored, record.created, record.revision), deleted=True)
     (new,) = registry.store.commit(Put(definition.bucket, record.key, make, record.revision))
     definition.strategy.after_update(registry, new.value, record.value)
     return Written(new)

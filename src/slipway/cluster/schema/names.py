@@ -78,7 +78,8 @@ def label_key(value: str) -> list[str]:
     if len(parts) == 2:
         if not parts[0]:
             wrong.append("prefix part must be non-empty")
-        wrong += [f"prefix part {text}" for text in (dns1123_subdomain(parts[0]) if parts[0] else [])]
+        problems = dns1123_subdomain(parts[0]) if parts[0] else []
+        wrong += [f"prefix part {text}".replace(too_long(253), too_long(253, "bytes")) for text in problems]
     name = parts[-1]
     if not name:
         wrong.append("name part must be non-empty")

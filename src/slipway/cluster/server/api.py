@@ -28,6 +28,7 @@ from slipway.cluster.server.api_bodies import apply_body, checked_body, object_b
 from slipway.cluster.server.api_options import check_write_options, merge_delete_options, parse_options
 from slipway.cluster.server.api_paths import Target, parse_path
 from slipway.cluster.server.presentation import Presentation
+from slipway.cluster.server.unserved import check_named, misplaced, page_not_found, without_resource
 from slipway.cluster.status import StatusError, forbidden, method_not_allowed, resource_not_found
 
 Object = dict[str, Any]
@@ -93,7 +94,7 @@ class ApiServer:
             return answer
         if answer is not None:
             raise method_not_allowed()
-        return Response(404, {"content-type": "text/plain; charset=utf-8"}, b"404 page not found\n")
+        return page_not_found()
 
     async def _resource(self, request: Request, identity: Identity, target: Target) -> Response:
         call, resource = self._understand(request, identity, target)
@@ -112,10 +113,7 @@ class ApiServer:
             )
         self.authorize(identity, attributes)
         if resource is None:
-            versions = self.registry.definitions.catalogue.version_order.get(target.group, [])
-            if target.group and target.version not in versions:
-                return Response(404, {"content-type": "text/plain; charset=utf-8"}, b"404 page not found\n")
-            raise resource_not_found()
+            return without_resource(self.registry.definitions.catalogue, target)
         call.resource = resource
         custom = self.registry.definitions.of(resource).custom if resource.custom else {}
         call.warnings += filter(None, [custom.get("warning") or deprecation_of(resource)])
@@ -163,8 +161,10 @@ class ApiServer:
 
     async def _dispatch(self, request: Request, call: Call, target: Target) -> Response:
         resource = call.resource
-        if target.namespace and not resource.namespaced:
-            raise resource_not_found()
+        elsewhere = misplaced(resource, target, call.verb)
+        if elsewhere is not None:
+            return elsewhere
+        check_named(resource, target, call.verb)
         if target.subresource:
             handler = self._subresources.get((resource.qualified, target.subresource)) or (
                 self._subresources.get(("*", target.subresource))
@@ -179,16 +179,12 @@ class ApiServer:
             if call.verb not in found.verbs:
                 raise method_not_allowed()
         elif call.verb not in resource.verbs:
+            if target.name and not resource.stored and "get" not in resource.verbs:
+                raise resource_not_found()
             _check_terminating(request, call)
-        if (
-            resource.namespaced
-            and not target.namespace
-            and call.verb not in {"list", "watch", "deletecollection"}
-        ):
-            raise method_not_allowed() if target.name or call.verb == "create" else resource_not_found()
-        return await self._answer(request, call)
+        return await self._answer(request, call, target)
 
-    async def _answer(self, request: Request, call: Call) -> Response:
+    async def _answer(self, request: Request, call: Call, target: Target) -> Response:
         if not call.resource.stored:
             special = self._subresources.get((call.resource.qualified, ""))
             if special is not None:
@@ -206,7 +202,7 @@ class ApiServer:
             case "list":
                 return shown.listing(reading.list_page(store, definition, call))
             case "watch":
-                return await self._watch(definition, call, shown)
+                return await self._watch(definition, call, shown, target)
             case "create":
                 if call.name and not call.subresource:
                     raise method_not_allowed()
@@ -229,12 +225,13 @@ class ApiServer:
                 records = await deleting.delete_collection(self.registry, call)
                 return shown.listing(reading.Listing(records, store.revision))
 
-    async def _watch(self, definition: Definition, call: Call, shown: Presentation) -> Response:
+    async def _watch(
+        self, definition: Definition, call: Call, shown: Presentation, target: Target
+    ) -> Response:
         timeout = call.options.timeout_seconds
         if timeout is None:
             timeout = MIN_WATCH_SECONDS * (1 + random.random())
         if call.name:
-            reading.get(self.registry.store, definition, call)
             term = f"metadata.name={call.name}"
             before = call.options.field_selector
             call.options.field_selector = f"{before},{term}" if before else term

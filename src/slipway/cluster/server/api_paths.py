@@ -29,7 +29,7 @@ _OF_NAMESPACE = {"status", "finalize"}
 
 def parse_path(path: str) -> Target | None:
     """The target of a path below /api or /apis that goes as far as a resource; None for any other path."""
-    segments = [unquote(segment) for segment in path.split("/") if segment]
+    segments = [unquote(segment) for segment in path.strip("/").split("/")]
     if len(segments) >= 3 and segments[0] == "api":
         group, version, rest = "", segments[1], segments[2:]
     elif len(segments) >= 4 and segments[0] == "apis":

@@ -17,6 +17,7 @@ from slipway.cluster.registry import pod_operations, scaling
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.registry import Registry
 from slipway.cluster.server.api_bodies import checked_body
+from slipway.cluster.server.component_statuses import ComponentStatuses
 from slipway.cluster.status import bad_request, method_not_allowed, unsupported_media_type
 
 Object = dict[str, Any]
@@ -73,6 +74,7 @@ def object_subresources(registry: Registry, signer: TokenSigner) -> dict[tuple[s
         ("*", "scale"): scale,
         ("pods", "binding"): bind,
         ("bindings", ""): bind_by_body,
+        ("componentstatuses", ""): ComponentStatuses(registry),
         ("pods", "eviction"): evict,
         ("serviceaccounts", "token"): token,
     }

@@ -77,8 +77,10 @@ class Discovery:
                 return self._aggregated(request, path, version)
         make = self._maker(path)
         if make is None:
-            if path.startswith("api/") and path.count("/") == 1:
-                raise resource_not_found()  # a version that the core group does not have
+            group, _, version = path.removeprefix("apis/").partition("/")
+            ours = path.startswith(("api/", "version/")) or (version and group in self._built_in())
+            if ours and path.count("/") <= 2:
+                raise resource_not_found()  # below what is served, yet a version that is not
             return None
         headers = request.headers
         form = negotiate(headers.get("accept", ""), request.query, headers.get("user-agent", ""))
@@ -114,9 +116,11 @@ class Discovery:
 
     def _groups(self) -> list[str]:
         """Built-in groups by the priority of their APIServices, then custom ones by name."""
-        order = self._catalogue.version_order
-        built_in = {resource.group for resource in self._catalogue.resources.values() if not resource.custom}
+        order, built_in = self._catalogue.version_order, self._built_in()
         return [group for group in order if group in built_in] + sorted(set(order) - built_in)
+
+    def _built_in(self) -> set[str]:
+        return {resource.group for resource in self._catalogue.resources.values() if not resource.custom}
 
     def _paths(self) -> list[str]:
         paths = ["/api", "/apis", "/healthz", "/livez", "/readyz", "/openapi/v2", "/openapi/v3", "/version"]

@@ -24,7 +24,7 @@ class Documents:
     async def __call__(self, request: Request, identity: Identity) -> Response | None:
         path = request.path.rstrip("/") or "/"
         name = path.split("/")[1]
-        if name in {"healthz", "livez", "readyz"}:
+        if name in {"healthz", "livez", "readyz"} and request.path == path:
             return self._health(request, name, path)
         for prefix in sorted(self.by_prefix, key=len, reverse=True):
             if path == prefix or path.startswith(prefix.rstrip("/") + "/"):

@@ -62,6 +62,7 @@ def metadata_errors(
     for index, finalizer in enumerate(meta.get("finalizers") or ()):
         own_path = "" if any_finalizer else f"metadata.finalizers[{index}]"
         finalizer_errors(found, "metadata.finalizers", own_path, finalizer)
+    _exclusive_finalizers(found, meta.get("finalizers") or [])
     _managers(found, meta.get("managedFields") or [])
     if old is not None:
         _unchanged(found, meta, old.get("metadata") or {})
@@ -139,6 +140,12 @@ def finalizer_errors(found: Findings, path: str, own_path: str, finalizer: str) 
         found.invalid(
             own_path, finalizer, "name is neither a standard finalizer name nor is it fully qualified"
         )
+
+
+def _exclusive_finalizers(found: Findings, finalizers: list[str]) -> None:
+    if "orphan" in finalizers and "foregroundDeletion" in finalizers:
+        why = "finalizer orphan and foregroundDeletion cannot be both set"
+        found.invalid("metadata.finalizers", finalizers, why)
 
 
 def _managers(found: Findings, entries: list[Object]) -> None:

@@ -1,0 +1,47 @@
+"""Paths that look like resources and lead to none: who was asked last decides the answer.
+
+Facts: the chain of kube-aggregator, kube-apiserver and apiextensions-apiserver (pkg/apiserver/customresource_handler.go):
+what the first two do not know below a group of theirs is a Status, all else the page of a plain web server.
+"""
+
+from __future__ import annotations
+
+from slipway.cluster.exchange import Response
+from slipway.cluster.schema.resource import Catalogue, Resource
+from slipway.cluster.server.api_paths import Target
+from slipway.cluster.status import bad_request, method_not_allowed, resource_not_found
+
+
+def page_not_found() -> Response:
+    headers = {"content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff"}
+    return Response(404, headers, b"404 page not found\n")
+
+
+def without_resource(catalogue: Catalogue, target: Target) -> Response:
+    """The answer to a path whose group, version or plural is not served."""
+    if any(known.group == target.group and not known.custom for known in catalogue.resources.values()):
+        raise resource_not_found()
+    return page_not_found()
+
+
+def misplaced(resource: Resource, target: Target, verb: str) -> Response | None:
+    """The answer to a path that has a namespace too many or too few, None when it is in its place."""
+    if target.namespace and not resource.namespaced:
+        if resource.custom:
+            return page_not_found()
+        raise resource_not_found()
+    if not resource.namespaced or target.namespace or verb in {"list", "watch"}:
+        return None
+    if resource.custom:
+        return page_not_found()
+    if verb == "deletecollection":
+        return None
+    if target.name or verb != "create":
+        raise resource_not_found()
+    raise method_not_allowed()
+
+
+def check_named(resource: Resource, target: Target, verb: str) -> None:
+    """Only a custom resource's collection takes the request before it misses the name."""
+    if resource.custom and not target.name and verb in {"update", "patch"}:
+        raise bad_request("name must be provided")
