@@ -7,11 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from slipway.cluster.client.resources import PODS
+from slipway.cluster.environment.blocking_client import BlockingClient
 
 
 @dataclass
@@ -61,6 +65,12 @@ REFUSED = [
     (["up", "--behaviours", "pods.yaml"], "only simulated pods read it; add --runtime simulated"),
     (["up", "--runtime", "simulated", "--behaviours", "/no/pods.yaml"], "No such file"),
     (["images", "add", "shop", "--oci", "/no/layout"], "there is no such file or folder"),
+    (
+        ["images", "add", "shop", "--python", "no_such_shop:main"],
+        "no module 'no_such_shop' here; name its folder",
+    ),
+    (["images", "add", "shop", "--python", "shop-1:main"], "write MODULE:FUNCTION, such as shop.worker:main"),
+    (["images", "add", "shop", "--command", "sh", "--path", "/no/folder"], "there is no such file or folder"),
     (["images", "add", "shop"], "one of the arguments --command --rootfs --oci --python is required"),
 ]
 
@@ -140,6 +150,24 @@ def test_an_image_name_that_was_added_is_listed_before_ours_and_can_be_taken_awa
     slipway.ok("images", "remove", "example.com/shop:*")
     assert "shop" not in slipway.ok("images", "list")
     assert slipway("images", "remove", "example.com/shop:*").returncode != 0
+
+
+def test_a_function_of_ones_own_runs_as_a_pod(slipway: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    (folder / "greeter.py").write_text("def main():\n    print('hello from a function', flush=True)\n")
+    slipway.ok("images", "add", "example.com/greeter", "--python", "greeter:main", "--path", str(folder))
+    slipway.ok("up", "--name", "shop", "--runtime", "process", "--detach")
+    with BlockingClient(Path(slipway.ok("kubeconfig", "shop", "--path").strip()), "test") as api:
+        containers = [{"name": "c", "image": "example.com/greeter"}]
+        pod = {"metadata": {"name": "greeter"}, "spec": {"restartPolicy": "Never", "containers": containers}}
+        api.call(api.client.create(PODS, {**pod, "metadata": {"name": "greeter", "namespace": "default"}}))
+        for _ in range(200):
+            found = api.call(api.client.get(PODS, "greeter", "default"))
+            if found["status"]["phase"] in {"Succeeded", "Failed"}:
+                break
+            time.sleep(0.05)
+    assert found["status"]["phase"] == "Succeeded"
 
 
 def test_a_name_served_by_a_broken_image_file_is_said_with_its_place(slipway: Shell) -> None:

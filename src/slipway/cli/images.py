@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--python", metavar="MODULE:FUNCTION", help="a Python function, run by this interpreter"
     )
     add.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="may be given again")
+    add.add_argument(
+        "--path",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="a folder of this machine that its containers need; for --python, where the module is; may be given again",
+    )
     remove = actions.add_parser("remove", help="take a name away again")
     remove.add_argument("match", metavar="NAME")
     actions.add_parser("list", help="show all names, in the order in which they are tried")
@@ -64,21 +72,40 @@ def _row(arguments: argparse.Namespace) -> dict[str, Any]:
     row: dict[str, Any] = {"match": arguments.match}
     if arguments.program:
         row["command"] = shlex.split(arguments.program)
-    if arguments.python:
-        row["python"] = arguments.python
     for name in ("rootfs", "oci"):
         given = getattr(arguments, name)
         if given:
-            place = Path(given).expanduser().absolute()
-            if not place.exists():
-                raise CommandError(f"--{name} {given}: there is no such file or folder", 2)
-            row[name] = str(place)
+            row[name] = _place(f"--{name}", given)
     for pair in arguments.env:
         name, equals, value = pair.partition("=")
         if not name or not equals:
             raise CommandError(f"--env {pair}: write NAME=VALUE", 2)
         row.setdefault("env", {})[name] = value
+    if arguments.path:
+        row["paths"] = [_place("--path", given) for given in arguments.path]
+    if arguments.python:
+        _check_python(arguments.python, row.get("paths", []))
+        row["python"] = arguments.python
     return row
+
+
+def _place(option: str, given: str) -> str:
+    place = Path(given).expanduser().absolute()
+    if not place.exists():
+        raise CommandError(f"{option} {given}: there is no such file or folder", 2)
+    return str(place)
+
+
+def _check_python(target: str, folders: list[str]) -> None:
+    """The module must be found by this interpreter, or in the folders; it is not imported."""
+    module = target.partition(":")[0]
+    top = module.partition(".")[0]
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise CommandError(f"--python {target}: write MODULE:FUNCTION, such as shop.worker:main", 2)
+    if not any(PathFinder.find_spec(top, path) for path in (folders, None)):
+        raise CommandError(
+            f"--python {target}: there is no module {top!r} here; name its folder with --path", 2
+        )
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -310,6 +310,13 @@ def test_two_hundred_pods_are_cheap_and_have_addresses_of_their_own(tell: Tell) 
         ("behaviours: [{match: {colour: red}}]", r"behaviours\[0\].match.colour: unknown field"),
         ("behaviours: [{start: soon}]", r"behaviours\[0\].start: 'soon' is not a number"),
         ("outcomes: {x: {speed: 1}}", r"outcomes.x.speed: unknown field"),
+        ("behaviours: 5", "behaviours: 5 is not a list of rows"),
+        ("behaviours: [shop]", r"behaviours\[0\]: 'shop' is not a mapping"),
+        ("behaviours: [{match: shop}]", r"behaviours\[0\].match: 'shop' is not a mapping"),
+        ("behaviours: [{match: {labels: app}}]", r"behaviours\[0\].match.labels: 'app' is not a mapping"),
+        ("behaviours: [{match: {image: 1}}]", r"behaviours\[0\].match.image: 1 is not a text"),
+        ("outcomes: [x]", "outcomes: .'x'. is not a mapping"),
+        ("outcomes: {x: 3}", "outcomes.x: 3 is not a mapping"),
         ("other: 1", "expected the fields"),
         ("a: [", "book.yaml"),
     ],
@@ -317,6 +324,17 @@ def test_two_hundred_pods_are_cheap_and_have_addresses_of_their_own(tell: Tell) 
 def test_a_wrong_behaviour_file_is_refused_with_the_place(text: str, message: str) -> None:
     with pytest.raises(BehaviourError, match=message):
         read_book(text, "book.yaml")
+
+
+def test_a_book_of_ones_own_keeps_the_outcomes_and_rules_that_it_does_not_name() -> None:
+    mine = read_book(
+        "{behaviours: [{match: {image: shop}, start: 9}], outcomes: {oom: {run: 1}}}", "mine.yaml"
+    )
+    book = mine.before(standard_book())
+    assert book.rules[0].behaviour.start == 9
+    assert book.rules[1:] == standard_book().rules
+    assert book.outcomes["oom"].run == 1
+    assert book.outcomes["crash-loop"] == standard_book().outcomes["crash-loop"]
 
 
 def test_the_standard_book_is_right() -> None:

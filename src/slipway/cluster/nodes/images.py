@@ -163,7 +163,7 @@ class Images:
             raise ImageError(
                 "ErrImagePull",
                 f'nothing on this machine serves image "{name}": slipway images add {name} --command PROGRAM'
-                " (or --rootfs FOLDER, or --oci PATH)",
+                " (or --python MODULE:FUNCTION, --rootfs FOLDER, --oci PATH)",
             )
         self._seen.add(name)
         return image
@@ -209,7 +209,8 @@ def _overlaid(base: Image, words: Mapping[str, Any]) -> Image:
     entrypoint, command = base.entrypoint, base.command
     if words.get("python"):
         module, _, function = words["python"].partition(":")
-        code = f"import sys; from {module} import {function or 'main'} as run; sys.exit(run())"
+        where = f"sys.path[:0] = {list(words.get('paths') or ())!r}"
+        code = f"import sys; {where}; from {module} import {function or 'main'} as run; sys.exit(run())"
         entrypoint, command = (sys.executable, "-c", code), ()
     if words.get("command"):
         entrypoint, command = _words(words["command"]), ()

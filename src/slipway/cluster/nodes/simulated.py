@@ -28,6 +28,7 @@ from slipway.cluster.nodes.runtime import ContainerRequest, Exit, RuntimeFailure
 Object = dict[str, Any]
 OUTCOME = "slipway.dev/simulate"
 _MATCHES = {"labels", "annotations", "namespace", "name", "image", "container", "kind", "owner"}
+_MAPPINGS = {"labels", "annotations"}
 
 
 class BehaviourError(ValueError):
@@ -65,6 +66,10 @@ class Book:
     rules: tuple[Rule, ...]
     outcomes: Mapping[str, Behaviour]
 
+    def before(self, other: Book) -> Book:
+        """This book's rules and outcomes first, then those of the other."""
+        return Book((*self.rules, *other.rules), {**other.outcomes, **self.outcomes})
+
 
 # Decides for a container of a pod, or leaves it to the rules by returning None.
 Script = Callable[[SandboxRequest, ContainerRequest], Behaviour | None]
@@ -78,23 +83,38 @@ def read_book(text: str, where: str) -> Book:
         raise BehaviourError(f"{where}: {error}") from None
     if not isinstance(document, dict) or set(document) - {"behaviours", "outcomes"}:
         raise BehaviourError(f"{where}: expected the fields `behaviours` and `outcomes`")
-    rules = []
-    for number, row in enumerate(document.get("behaviours") or ()):
-        place = f"{where}: behaviours[{number}]"
-        match = dict(row.pop("match", None) or {})
-        unknown = sorted(set(match) - _MATCHES)
-        if unknown:
-            allowed = ", ".join(sorted(_MATCHES))
-            raise BehaviourError(f"{place}.match.{unknown[0]}: unknown field; allowed are {allowed}")
-        rules.append(Rule(match, _behaviour(row, place)))
-    outcomes = {
-        name: _behaviour(row or {}, f"{where}: outcomes.{name}")
-        for name, row in (document.get("outcomes") or {}).items()
-    }
-    return Book(tuple(rules), outcomes)
+    rows, outcomes = document.get("behaviours") or [], document.get("outcomes") or {}
+    if not isinstance(rows, list):
+        raise BehaviourError(f"{where}: behaviours: {rows!r} is not a list of rows")
+    if not isinstance(outcomes, dict):
+        raise BehaviourError(f"{where}: outcomes: {outcomes!r} is not a mapping of names to rows")
+    return Book(
+        tuple(_rule(row, f"{where}: behaviours[{number}]") for number, row in enumerate(rows)),
+        {name: _behaviour(row or {}, f"{where}: outcomes.{name}") for name, row in outcomes.items()},
+    )
 
 
-def _behaviour(row: Mapping[str, Any], place: str) -> Behaviour:
+def _rule(row: Any, place: str) -> Rule:
+    if not isinstance(row, dict):
+        raise BehaviourError(
+            f"{place}: {row!r} is not a mapping such as {{match: {{image: shop}}, start: 2}}"
+        )
+    match = row.get("match") or {}
+    if not isinstance(match, dict):
+        raise BehaviourError(f"{place}.match: {match!r} is not a mapping such as {{image: shop}}")
+    allowed = ", ".join(sorted(_MATCHES))
+    for name, value in match.items():
+        if name not in _MATCHES:
+            raise BehaviourError(f"{place}.match.{name}: unknown field; allowed are {allowed}")
+        if not isinstance(value, dict if name in _MAPPINGS else str):
+            kind = "a mapping" if name in _MAPPINGS else "a text"
+            raise BehaviourError(f"{place}.match.{name}: {value!r} is not {kind}")
+    return Rule(match, _behaviour({name: value for name, value in row.items() if name != "match"}, place))
+
+
+def _behaviour(row: Any, place: str) -> Behaviour:
+    if not isinstance(row, dict):
+        raise BehaviourError(f"{place}: {row!r} is not a mapping such as {{start: 2, run: 10, code: 1}}")
     allowed = Behaviour.__dataclass_fields__
     for name, value in row.items():
         if name not in allowed:
@@ -166,7 +186,7 @@ class SimulatedRuntime:
     ) -> None:
         self.clock = clock
         self.random = random
-        self.book = book or standard_book()
+        self.book = book.before(standard_book()) if book else standard_book()
         self.script: Script | None = None
         self._ranges = node_ranges(pod_range, nodes)
         self._given: dict[str, str] = {}
