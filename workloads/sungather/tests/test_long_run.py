@@ -176,7 +176,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_72_hours_lose_no_interval_and_stay_flat(world):
+def test_72_hours_lose_no_interval_and_stay_flat(world, record_property):
     async def scenario():
         made = world()
         made.receivers[0].down = lambda: 10 < made.clock.monotonic() / 3600 % 24 < 13
@@ -190,6 +190,8 @@ def test_72_hours_lose_no_interval_and_stay_flat(world):
         return made, grown, files, files_after
 
     made, grown, files, files_after = virtually(scenario())
+    record_property("collected", len(made.receivers[0].keys))
+    record_property("grown_kb", grown / 1024)
     expected = 72 * 3600 / INTERVAL
     for receiver in made.receivers:
         assert len(receiver.keys) == len(set(receiver.keys))

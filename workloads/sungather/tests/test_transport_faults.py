@@ -123,6 +123,17 @@ async def test_a_late_reply_is_never_taken_for_the_next_one(run, hybrid):
     assert hybrid.connections == 2, "a session that timed out is not used again"
 
 
+async def test_a_reply_that_comes_twice_is_not_taken_for_the_next_one(hybrid):
+    session = modbus(hybrid.port)
+    hybrid.fault = lambda frame: hybrid.answer(frame) * 2
+    await session.open()
+    assert await session.read(Kind.INPUT, 5000, 1) == (0x0E03,)
+    await asyncio.sleep(0.05)
+    with pytest.raises(BrokenReply):
+        await session.read(Kind.INPUT, 5003, 1)
+    await session.close()
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_range_that_always_breaks_costs_only_itself(run, hybrid, fault):
     behaviour, _ = FAULTS[fault]

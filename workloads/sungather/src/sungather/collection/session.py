@@ -31,6 +31,9 @@ _FAILURES_IN_A_ROW = 2
 """After this many reads that failed one after the other, the inverter is not asked for the rest of the scan."""
 _LONGEST_PENALTY = 600.0
 
+Words = dict[Register, Sequence[int]]
+"""The words of each register that was read."""
+
 PAGE = frozenset(
     [
         "system_state",
@@ -81,7 +84,7 @@ class Session:
         )
         self._plan: AdaptivePlan | None = None
         self._plan_device: Device | None = None
-        self._shown: set[int] = set()
+        self._shown: frozenset[Register] = frozenset()
         self._penalties: dict[tuple[Kind, int], tuple[int, float]] = {}
 
     @property
@@ -121,7 +124,7 @@ class Session:
         self._penalties.clear()
 
     async def _scan(self, started: float) -> Scan:
-        words: dict[tuple[Kind, int], int] = {}
+        words: Words = {}
         scan = Scan(self._clock.now(), self.identity or Identity(None, ""))
         await self._ensure_open()
         plan = self._plan
@@ -143,11 +146,11 @@ class Session:
             await self._read_all(plan, words, scan)
         scan.taken = self._clock.now()
         shown = self._shown
-        for register in plan.registers:
-            found = [words.get((register.kind, register.address + i)) for i in range(register.words)]
-            if None not in found:
-                value = decode(register, [w for w in found if w is not None])
-                scan.measured.append(Measured(register, value, id(register) in shown))
+        scan.measured = [
+            Measured(register, decode(register, found), register in shown)
+            for register in plan.registers
+            if (found := words.get(register)) is not None
+        ]
         scan.seconds = self._clock.monotonic() - started
         return scan
 
@@ -155,26 +158,26 @@ class Session:
         if self._plan is None or self._plan_device != device:
             self._plan_device = device
             chosen = self.selected()
-            have = self._shown = {id(r) for r in chosen}
-            identity = {id(r) for r in self._identity_plan.registers}
+            have = self._shown = frozenset(chosen)
+            identity = set(self._identity_plan.registers)
             extra = [
                 r
                 for r in self._catalogue.registers
-                if id(r) not in have
-                and (id(r) in identity or (r.name in PAGE and device is not None and applies(r, device)))
+                if r not in have
+                and (r in identity or (r.name in PAGE and device is not None and applies(r, device)))
             ]
             self._plan = AdaptivePlan([*extra, *chosen], self.transport.max_words)
             self._penalties.clear()
         return self._plan
 
-    def _identify(self, words: dict[tuple[Kind, int], int]) -> Identity:
+    def _identify(self, words: Words) -> Identity:
         values: dict[str, Value | None] = {}
         for register in self._identity_plan.registers:
-            found = [words.get((register.kind, register.address + i)) for i in range(register.words)]
-            if None not in found:
+            found = words.get(register)
+            if found is not None:
                 numbered = register.name == "device_type_code" and register.states
                 raw = replace(register, states={}) if numbered else register
-                values[register.name] = decode(raw, [w for w in found if w is not None])
+                values[register.name] = decode(raw, found)
         before = self.identity
         code = values.get("device_type_code")
         device = self.configured_device or (
@@ -213,7 +216,7 @@ class Session:
                 now.device.family,
             )
 
-    async def _read_all(self, plan: AdaptivePlan, words: dict[tuple[Kind, int], int], scan: Scan) -> None:
+    async def _read_all(self, plan: AdaptivePlan, words: Words, scan: Scan) -> None:
         queue = deque(plan.reads(self._clock.monotonic()))
         again: deque[Read] = deque()
         budget, in_a_row = self._settings.retries, 0
@@ -252,8 +255,9 @@ class Session:
             scan.reads_ok += 1
             plan.on_answer(read)
             self._penalties.pop((read.kind, read.address), None)
-            for offset, word in enumerate(found):
-                words[read.kind, read.address + offset] = word
+            for register in read.registers:
+                start = register.address - read.address
+                words[register] = found[start : start + register.words]
 
     def _penalised(self, read: Read) -> bool:
         _, until = self._penalties.get((read.kind, read.address), (0, 0.0))

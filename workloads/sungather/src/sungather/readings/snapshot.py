@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from sungather.registers.decoding import Value
 from sungather.registers.scan import Identity
@@ -21,8 +22,7 @@ class Quality(StrEnum):
     """Impossible, so withheld: see quarantine."""
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """One named value. `value` is None unless the quality is good; `withheld` is what a suspect one said."""
 
     name: str

@@ -24,9 +24,9 @@ class DataType(StrEnum):
     TEXT = "UTF-8"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Register:
-    """A row of the register catalogue. `address` is the documented one (wire address + 1)."""
+    """A row of the register catalogue, equal only to itself. `address` is the documented one (wire address + 1)."""
 
     name: str
     kind: Kind
@@ -38,7 +38,7 @@ class Register:
     unit: str = ""
     models: tuple[str, ...] = ("all",)
     mask: int | None = None
-    states: Mapping[int, str] = field(default_factory=dict, hash=False)
+    states: Mapping[int, str] = field(default_factory=dict)
     otherwise: str | None = None
     bits: bool = False
     smart_meter: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from sungather.registers.decoding import Value
 from sungather.registers.register import Device, Register
@@ -23,8 +24,7 @@ class Identity:
         return self.device.model if self.device else None
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """One register's value from a scan; None is the inverter's own mark for missing."""
 
     register: Register

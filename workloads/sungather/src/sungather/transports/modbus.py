@@ -9,12 +9,13 @@ import asyncio
 import hashlib
 import ssl
 import struct
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from sungather.errors import os_reason
 from sungather.registers.register import Kind
 from sungather.transports.pins import Pins
-from sungather.transports.transport import BrokenReply, NoReply, Refusal, Unreachable
+from sungather.transports.transport import BrokenReply, NoReply, Refusal, TransportError, Unreachable
 
 READ_HOLDING, READ_INPUT, WRITE_ONE, WRITE_MANY = 3, 4, 6, 16
 _HEADER = struct.Struct(">HHHB")
@@ -57,6 +58,81 @@ def words_from_reply(payload: bytes, count: int) -> tuple[int, ...]:
     return struct.unpack(f">{count}H", payload[1:])
 
 
+class Link(asyncio.Protocol):
+    """The bytes of one connection: one request under way at a time, and the frame that answers it.
+
+    A protocol of its own instead of asyncio's streams: a scan is a dozen small questions, and each costs a third less.
+    """
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._received = bytearray()
+        self._waiting: asyncio.Future[bytes] | None = None
+        self._ended: BrokenReply | None = None
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if len(self._received) < 7 or self._waiting is None or self._waiting.done():
+            return
+        _, protocol, length, _ = _HEADER.unpack_from(self._received)
+        if protocol != 0 or not 2 <= length <= _LONGEST:
+            self._fail(BrokenReply(f"not a Modbus TCP reply (protocol {protocol}, length {length})"))
+        elif len(self._received) >= 6 + length:
+            frame = bytes(self._received[: 6 + length])
+            del self._received[: 6 + length]
+            self._waiting.set_result(frame)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        told = f"connection ended after {len(self._received)} bytes of a reply"
+        self._ended = BrokenReply(f"connection lost: {error}" if error else told)
+        self._fail(self._ended)
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def _fail(self, error: TransportError) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(error)
+
+    async def ask(self, frame: bytes, timeout: float) -> bytes:
+        """Send a frame; the next whole frame that comes."""
+        if self._ended is not None or self._transport is None:
+            raise self._ended or Unreachable("no open session")
+        if self._received:
+            raise BrokenReply(f"{len(self._received)} bytes that nobody asked for")
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.create_future()
+        late = NoReply(f"no complete reply within {timeout:g} s")
+        alarm = loop.call_later(timeout, self._fail, late)
+        try:
+            self._transport.write(frame)
+            return await self._waiting
+        finally:
+            alarm.cancel()
+            self._waiting = None
+
+    def certificate(self) -> bytes:
+        """The other side's certificate, when this is TLS."""
+        assert self._transport is not None
+        found: bytes = self._transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return found
+
+    async def close(self) -> None:
+        """Close without waiting for the other side's goodwill."""
+        if self._transport is None or self._closed.done():
+            return
+        self._transport.close()
+        try:
+            async with asyncio.timeout(0.5):
+                await asyncio.shield(self._closed)
+        except TimeoutError:
+            self._transport.abort()
+
+
 class ModbusTcp:
     """Plain Modbus TCP, or inside TLS when a context is given."""
 
@@ -75,24 +151,25 @@ class ModbusTcp:
         self.name = f"{'tls' if tls else 'modbus'}://{host}:{port}"
         self._host, self._port, self._unit, self._timeout = host, port, unit, timeout
         self._tls, self._pins = tls, pins
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._link: Link | None = None
         self._transaction = 0
 
     async def open(self) -> None:
         await self.close()
-        self._reader, self._writer = await connect(self._host, self._port, self._timeout, self._tls)
+        async with reaching(self._host, self._port, self._timeout):
+            loop = asyncio.get_running_loop()
+            _, self._link = await loop.create_connection(Link, self._host, self._port, ssl=self._tls)
         if self._tls and self._pins:
-            certificate = self._writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
             try:
-                self._pins.check(self.name, hashlib.sha256(certificate).hexdigest())
+                self._pins.check(self.name, hashlib.sha256(self._link.certificate()).hexdigest())
             except BaseException:
                 await self.close()
                 raise
 
     async def close(self) -> None:
-        writer, self._reader, self._writer = self._writer, None, None
-        await end(writer)
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
 
     async def read(self, kind: Kind, address: int, count: int) -> Sequence[int]:
         return words_from_reply(await self._ask(read_request(kind, address, count)), count)
@@ -103,46 +180,37 @@ class ModbusTcp:
             raise BrokenReply("write was confirmed with another address or value")
 
     async def _ask(self, request: bytes) -> bytes:
-        if self._reader is None or self._writer is None:
+        if self._link is None:
             raise Unreachable("no open session")
         self._transaction = (self._transaction + 1) & 0xFFFF
         frame = _HEADER.pack(self._transaction, 0, len(request) + 1, self._unit) + request
-        try:
-            async with asyncio.timeout(self._timeout):
-                self._writer.write(frame)  # a dozen bytes: the reply is what is waited for
-                reply = await self._receive(self._reader)
-        except TimeoutError:
-            raise NoReply(f"no complete reply within {self._timeout:g} s") from None
-        except asyncio.IncompleteReadError as error:
-            raise BrokenReply(f"connection ended after {len(error.partial)} bytes of a reply") from error
-        except OSError as error:
-            raise BrokenReply(f"connection lost: {error}") from error
-        return check_reply(request, reply)
-
-    async def _receive(self, reader: asyncio.StreamReader) -> bytes:
-        transaction, protocol, length, unit = _HEADER.unpack(await reader.readexactly(7))
-        if protocol != 0 or not 2 <= length <= _LONGEST:
-            raise BrokenReply(f"not a Modbus TCP reply (protocol {protocol}, length {length})")
+        reply = await self._link.ask(frame, self._timeout)
+        transaction, _, _, unit = _HEADER.unpack_from(reply)
         if transaction != self._transaction:
             raise BrokenReply(f"reply to request {transaction}, asked {self._transaction}")
         if unit != self._unit:
             raise BrokenReply(f"reply from unit {unit}, asked unit {self._unit}")
-        return await reader.readexactly(length - 1)
+        return check_reply(request, reply[7:])
 
 
-async def connect(
-    host: str, port: int, timeout: float, tls: ssl.SSLContext | None = None
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A TCP (or TLS) connection, or Unreachable with the reason."""
+@asynccontextmanager
+async def reaching(host: str, port: int, timeout: float) -> AsyncIterator[None]:
+    """What goes wrong while connecting, as Unreachable with the reason."""
     try:
         async with asyncio.timeout(timeout):
-            return await asyncio.open_connection(host, port, ssl=tls)
+            yield
     except TimeoutError:
         raise Unreachable(f"{host}:{port} did not accept a connection within {timeout:g} s") from None
     except ssl.SSLError as error:
         raise Unreachable(f"{host}:{port}: TLS handshake failed: {error.reason}") from error
     except OSError as error:
         raise Unreachable(f"{host}:{port}: {os_reason(error)}") from error
+
+
+async def connect(host: str, port: int, timeout: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A TCP connection as streams, or Unreachable with the reason."""
+    async with reaching(host, port, timeout):
+        return await asyncio.open_connection(host, port)
 
 
 async def end(writer: asyncio.StreamWriter | None) -> None:
