@@ -120,13 +120,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run_here(options: ClusterOptions) -> int:
     # Imported here: whoever only starts another process need not wait for the whole cluster's code.
+    from slipway.cluster.environment.cluster_identity import IdentityError
     from slipway.cluster.environment.embedded import ClusterError
     from slipway.cluster.nodes.runtime import RuntimeFailure
     from slipway.cluster.store import JournalError
 
     try:
         asyncio.run(_serve(options))
-    except (ClusterError, JournalError, RangeError, RuntimeFailure, OSError) as error:
+    except (ClusterError, IdentityError, JournalError, RangeError, RuntimeFailure, OSError) as error:
         raise CommandError(str(error)) from None
     return 0
 

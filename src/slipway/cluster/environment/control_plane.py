@@ -62,7 +62,8 @@ class ControlPlane:
     ready: bool = False
 
     @classmethod
-    def create(cls, options: ClusterOptions, clock: Clock) -> ControlPlane:
+    def create(cls, options: ClusterOptions, clock: Clock, token_key: bytes) -> ControlPlane:
+        """`token_key` is the PEM key that signs service-account tokens."""
         randomness = random.Random(options.seed)
         store = Store(Journal(options.state) if options.state else None, options.window)
         definitions = Definitions(
@@ -86,7 +87,7 @@ class ControlPlane:
         tokens = StaticTokens({admin_token: Identity("kubernetes-admin", (MASTERS,))})
         for token, (user, groups) in options.tokens.items():
             tokens.identities[token] = Identity(user, groups)
-        signer = TokenSigner(_signing_key(options), registry)
+        signer = TokenSigner(token_key, registry)
         authenticator = Authenticator([tokens, signer], anonymous=options.anonymous)
         authenticator.may_impersonate = Impersonation(authorizer)
         documents = Documents(lambda: plane.ready)
@@ -119,14 +120,3 @@ class ControlPlane:
 
     def close(self) -> None:
         self.store.close()
-
-
-def _signing_key(options: ClusterOptions) -> bytes:
-    """The key of service-account tokens: kept beside the state file, so that pods' tokens outlive a restart."""
-    if options.state is None:
-        return TokenSigner.new_key()
-    path = options.state.with_name(options.state.name + ".sa.key")
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_bytes(TokenSigner.new_key())
-    return path.read_bytes()

@@ -22,6 +22,7 @@ from slipway.cluster.client.transport import InProcessTransport
 from slipway.cluster.clock import Clock
 from slipway.cluster.controllers.runner import ControllerRunner
 from slipway.cluster.environment import addresses, parts
+from slipway.cluster.environment.cluster_identity import ClusterIdentity
 from slipway.cluster.environment.control_plane import ControlPlane
 from slipway.cluster.environment.kubeconfig import kubeconfig
 from slipway.cluster.environment.kubernetes_service import ensure_kubernetes_service, service_address
@@ -59,6 +60,7 @@ class EmbeddedCluster:
             )
         self._plane: ControlPlane | None = None
         self._listener: Listener | None = None
+        self._identity: ClusterIdentity
         self._authority: CertificateAuthority | None = None
         self._admin: KeyPair | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -126,32 +128,46 @@ class EmbeddedCluster:
             await self.stop()
             raise
 
-    def _lease_ranges(self) -> ClusterOptions:
-        """The options with ranges that nobody else has. Without real pods nothing is routed: any will do."""
+    def _lease_ranges(self, identity: ClusterIdentity) -> ClusterOptions:
+        """The options with ranges that nobody else has; those that a state file's objects have addresses of."""
         asked = self.options
         if asked.runtime == "auto":
             asked = dataclasses.replace(asked, runtime=best_runtime())
-        if asked.runtime == "simulated" or not asked.nodes:
-            return dataclasses.replace(
-                asked,
-                pod_range=asked.pod_range or addresses.PODS,
-                service_range=asked.service_range or addresses.SERVICES,
+        kept = identity.service_range
+        if kept and asked.service_range not in {"", kept}:
+            raise ClusterError(
+                f"--service-range {asked.service_range}: the Services in {asked.state} have addresses in {kept};"
+                " start it without --service-range"
             )
+        pods, services = asked.pod_range or identity.pod_range, kept or asked.service_range
+        if asked.runtime == "simulated" or not asked.nodes:
+            # Without real pods nothing is routed: any range will do.
+            pods, services = pods or addresses.PODS, services or addresses.SERVICES
+        else:
+            try:
+                pods, services = self._take_ranges(asked.nodes, pods, services)
+            except addresses.RangeError as error:
+                if not kept:
+                    raise
+                raise ClusterError(f"{asked.state} cannot have its addresses back: {error}") from None
+        return dataclasses.replace(asked, pod_range=pods, service_range=services)
+
+    def _take_ranges(self, nodes: int, pods: str, services: str) -> tuple[str, str]:
+        """Lease what is asked for, or a free one for each that is empty."""
         routes = addresses.host_routes()
-        least = addresses.PODS_PER_NODE_LEAST * asked.nodes
-        pods = self._ranges.take(asked.pod_range, "--pod-range", addresses.PODS, least, routes)
-        services = self._ranges.take(
-            asked.service_range,
-            "--service-range",
-            addresses.SERVICES,
-            addresses.SERVICES_LEAST,
-            [*routes, pods],
-        )
-        return dataclasses.replace(asked, pod_range=str(pods), service_range=str(services))
+        least = addresses.PODS_PER_NODE_LEAST * nodes
+        taken = self._ranges.take(pods, "--pod-range", addresses.PODS, least, routes)
+        others = [*routes, taken]
+        least = addresses.SERVICES_LEAST
+        given = self._ranges.take(services, "--service-range", addresses.SERVICES, least, others)
+        return str(taken), str(given)
 
     async def _start(self) -> None:
-        self.options = self._lease_ranges()
-        self._plane = ControlPlane.create(self.options, self.clock)
+        state = self.options.state
+        identity = ClusterIdentity.of(state, datetime.datetime.now(datetime.UTC))
+        self.options = self._lease_ranges(identity)
+        self._plane = ControlPlane.create(self.options, self.clock, identity.token_key.encode())
+        self._identity = identity.with_ranges(state, self.options.pod_range, self.options.service_range)
         self._wrapped = None
         self.kubelets = self._plane.kubelets
         await self._plane.bootstrap()
@@ -200,7 +216,7 @@ class EmbeddedCluster:
     def _tls_context(self) -> Any:
         # TLS libraries look at the machine's clock, so certificates are dated by it even in virtual time.
         now = datetime.datetime.now(datetime.UTC)
-        self._authority = self._load_authority(now)
+        self._authority = self._identity.authority(now)
         if not self.options.tls:
             return None
         names = list(
@@ -220,20 +236,6 @@ class EmbeddedCluster:
         )
         self._admin = self._authority.issue_client("kubernetes-admin", ["system:masters"])
         return self._authority.server_context(self._authority.issue_server(names))
-
-    def _load_authority(self, now: datetime.datetime) -> CertificateAuthority:
-        """With a state file the authority is kept beside it, so that kubeconfigs outlive a restart."""
-        if self.options.state is None:
-            return CertificateAuthority.create(now)
-        certificate = self.options.state.with_name(self.options.state.name + ".ca.crt")
-        key = self.options.state.with_name(self.options.state.name + ".ca.key")
-        if certificate.exists() and key.exists():
-            return CertificateAuthority(KeyPair(certificate.read_bytes(), key.read_bytes()), now)
-        authority = CertificateAuthority.create(now)
-        key.touch(mode=0o600)
-        key.write_bytes(authority.pair.key)
-        certificate.write_bytes(authority.pair.certificate)
-        return authority
 
     @property
     def nodes(self) -> ClusterNodes:

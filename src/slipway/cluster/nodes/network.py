@@ -81,7 +81,12 @@ class ClusterNetwork:
         ]
         wanted = str(self._services[10])
         labels = {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"}
+        # Looked for first: to create it again would ask for an address that it has itself, and be refused for that.
         try:
+            service = await self._admin.get(SERVICES, name, namespace)
+        except StatusError as error:
+            if error.reason != "NotFound":
+                raise
             service = await self._admin.create(
                 SERVICES,
                 {
@@ -89,10 +94,6 @@ class ClusterNetwork:
                     "spec": {"clusterIP": wanted, "ports": ports},
                 },
             )
-        except StatusError as error:
-            if error.reason != "AlreadyExists":
-                raise
-            service = await self._admin.get(SERVICES, name, namespace)
         return str(service["spec"]["clusterIP"])
 
     async def _bind(self, address: str, port: int, udp: bool) -> socket.socket:

@@ -1,0 +1,70 @@
+"""A cluster with a state file comes back as the same cluster: credentials, Services and their addresses."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slipway.cluster import ClusterError, ClusterOptions, EmbeddedCluster
+from slipway.cluster.client.resources import SERVICES
+from slipway.cluster.environment.cluster_identity import ClusterIdentity, IdentityError
+
+NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+def options(state: Path, **others: Any) -> ClusterOptions:
+    return ClusterOptions(name="back", state=state, runtime="process", data=state.parent / "data", **others)
+
+
+async def test_services_keep_their_addresses_and_credentials_stay_valid(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    ports = [{"port": 80}]
+    async with EmbeddedCluster(options(state)) as cluster:
+        made = await cluster.client().create(
+            SERVICES, {"metadata": {"name": "web", "namespace": "default"}, "spec": {"ports": ports}}
+        )
+        before = cluster.ca, cluster.options.service_range, cluster.options.pod_range
+    async with EmbeddedCluster(options(state)) as cluster:
+        assert (cluster.ca, cluster.options.service_range, cluster.options.pod_range) == before
+        web = await cluster.client().get(SERVICES, "web", "default")
+        assert web["spec"]["clusterIP"] == made["spec"]["clusterIP"]
+
+
+async def test_another_range_for_services_that_have_addresses_is_refused(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    async with EmbeddedCluster(options(state, nodes=0)):
+        pass
+    with pytest.raises(ClusterError, match=r"have addresses in .*; start it without --service-range"):
+        await EmbeddedCluster(options(state, service_range="10.77.0.0/16")).start()
+
+
+async def test_a_cluster_whose_addresses_are_taken_says_so(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    async with EmbeddedCluster(options(state)):
+        pass
+    copy = tmp_path / "copy"
+    for path in (state, Path(f"{state}.identity.json")):
+        (tmp_path / path.name.replace("state", "copy")).write_bytes(path.read_bytes())
+    async with EmbeddedCluster(options(state)):
+        with pytest.raises(ClusterError, match="copy cannot have its addresses back: --pod-range"):
+            await EmbeddedCluster(options(copy)).start()
+
+
+def test_who_is_first_on_a_state_file_gives_it_its_identity(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    first = ClusterIdentity.of(state, NOW)
+    assert ClusterIdentity.of(state, NOW) == first
+    kept = first.with_ranges(state, "10.1.0.0/16", "10.2.0.0/16")
+    assert ClusterIdentity.of(state, NOW) == kept
+    assert (tmp_path / "state.identity.json").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["state.identity.json"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"token_key": 5}', '{"colour": "red"}'])
+def test_an_identity_that_cannot_be_read_is_named_with_what_to_do(tmp_path: Path, text: str) -> None:
+    (tmp_path / "state.identity.json").write_text(text)
+    with pytest.raises(IdentityError, match=r"state\.identity\.json: cannot be read .* remove it"):
+        ClusterIdentity.of(tmp_path / "state", NOW)
