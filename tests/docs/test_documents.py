@@ -1,0 +1,65 @@
+"""The documents of the cluster say what is so: options are named, examples run."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slipway.cli.main import COMMANDS, build_parser
+from slipway.cluster import ClusterOptions
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    """Every long option of a parser and of its sub-parsers."""
+    found: set[str] = set()
+    for action in parser._actions:
+        found |= {option for option in action.option_strings if option.startswith("--")}
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                found |= options_of(sub)
+    return found - {"--help", "--version"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_command_line_page_names_every_option(command: str) -> None:
+    text = (DOCS / "reference/command-line.md").read_text()
+    assert f"slipway {command}" in text
+    missing = [
+        option
+        for option in options_of(build_parser(command))
+        if not re.search(rf"`[^`]*{option}\b", text)  # in a code span
+    ]
+    assert not missing
+
+
+def test_the_python_page_names_every_option_of_a_cluster() -> None:
+    text = (DOCS / "reference/python.md").read_text()
+    missing = [field.name for field in dataclasses.fields(ClusterOptions) if f"`{field.name}`" not in text]
+    assert not missing
+
+
+def test_the_example_of_virtual_time_runs_as_it_stands(tmp_path: Path) -> None:
+    text = (DOCS / "how-to/let-time-pass.md").read_text()
+    [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "test_example.py").write_text(example)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_example.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_behaviour_file_of_the_documents_is_accepted(tmp_path: Path) -> None:
+    from slipway.cluster.nodes.simulated import read_book
+
+    text = (DOCS / "how-to/simulate-pods.md").read_text()
+    [example] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    book = read_book(example, "simulate-pods.md")
+    assert [rule.behaviour.start for rule in book.rules] == [3, 0]
+    assert book.outcomes["tired"].reason == "OOMKilled"
