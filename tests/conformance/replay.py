@@ -7,7 +7,7 @@
 A scenario is a list of steps run in order on a fresh namespace. `as` names whose token is used (`admin`: in
 system:masters; `bob`: user bob, group dev, no rights). `save` keeps values of an answer for later steps (`${name}`).
 A `loose` step compares status and reason only. Method WATCH opens a watch for `timeoutSeconds` and records the list of events. Values that differ from run to run
-(uids, revisions, times, addresses, tokens) are masked on both sides. Exit 0 when all agree, 1 when some differ.
+(uids, revisions, times, addresses, tokens, their issuer) are masked on both sides. Exit 0 when all agree, 1 when some differ.
 """
 
 import argparse
@@ -41,6 +41,7 @@ UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 RV = re.compile(r"(resource ?version[^0-9]{0,40}|version: )\d+", re.I)
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 POINTER = re.compile(r"0xc[0-9a-f]+")
+ISSUER = re.compile(r"https://kubernetes\.default\.svc(\.cluster\.local)?")
 AGE = re.compile(r"^(\d+[smhd])+$")
 
 
@@ -70,6 +71,7 @@ def mask(value, key=None):
     if isinstance(value, list):
         return [mask(v) for v in value]
     if isinstance(value, str):
+        value = ISSUER.sub("<issuer>", value)  # an option of the server's
         value = POINTER.sub("<pointer>", RV.sub(r"\1<rv>", UID.sub("<uid>", value)))
         return TIME.sub("<time>", value) if key == "message" else value
     return value

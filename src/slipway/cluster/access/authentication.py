@@ -1,18 +1,16 @@
-"""Who is calling: bearer tokens, client certificates, impersonation, or nobody (system:anonymous)."""
+"""Who is calling: bearer tokens, client certificates, or nobody (system:anonymous)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
-from urllib.parse import unquote
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from slipway.cluster.exchange import Identity, Request
 from slipway.cluster.registry.call import ANONYMOUS
-from slipway.cluster.status import bad_request, unauthorized
+from slipway.cluster.status import unauthorized
 
 AUTHENTICATED = "system:authenticated"
 MASTERS = "system:masters"
@@ -46,20 +44,10 @@ class Authenticator:
 
     reviewers: list[TokenReviewer]
     anonymous: bool = True
-    may_impersonate: Callable[[Identity, Identity], None] | None = None
     _certificates: dict[bytes, Identity] = field(default_factory=dict)
 
     def identify(self, request: Request) -> Identity:
-        """The caller; StatusError 401 for a wrong token, 403 for an impersonation that is not allowed."""
-        identity = self._direct(request)
-        wanted = _impersonated(request)
-        if wanted is None:
-            return identity
-        if self.may_impersonate is not None:
-            self.may_impersonate(identity, wanted)
-        return with_authenticated(wanted)
-
-    def _direct(self, request: Request) -> Identity:
+        """The caller; StatusError 401 for a wrong token."""
         if request.peer.identity is not None:
             return with_authenticated(request.peer.identity)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -110,23 +98,3 @@ def _token_of_protocols(protocols: str) -> str:
             except (binascii.Error, UnicodeDecodeError):
                 return ""
     return ""
-
-
-def _impersonated(request: Request) -> Identity | None:
-    headers = request.headers
-    name = headers.get("impersonate-user", "")
-    # Values of repeated headers come one a line; a comma is part of a value.
-    groups = tuple(filter(None, headers.get("impersonate-group", "").split("\n")))
-    extra = {
-        unquote(header.removeprefix("impersonate-extra-")): tuple(value.split("\n"))
-        for header, value in headers.items()
-        if header.startswith("impersonate-extra-")
-    }
-    if not name:
-        if groups or extra or headers.get("impersonate-uid"):
-            raise bad_request("requested impersonation without impersonating a user")
-        return None
-    if not groups and name.startswith("system:serviceaccount:"):
-        namespace = name.split(":")[2]
-        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
-    return Identity(name, groups, headers.get("impersonate-uid", ""), extra)

@@ -40,14 +40,16 @@ class Authorizer(Protocol):
     def decide(self, identity: Identity, attributes: Attributes) -> Decision: ...
 
 
-def refusal(identity: Identity, attributes: Attributes) -> StatusError:
-    """The 403 that says what was tried, in the API server's words."""
+def refusal(identity: Identity, attributes: Attributes, reason: str = "") -> StatusError:
+    """The 403 that says what was tried, in the API server's words, and why it is refused where that is known."""
     user = f'User "{identity.name}" cannot {attributes.verb}'
     if attributes.path:
         return StatusError(403, "Forbidden", f'forbidden: {user} path "{attributes.path}"', {})
     resource = attributes.resource + (f"/{attributes.subresource}" if attributes.subresource else "")
     where = f'in the namespace "{attributes.namespace}"' if attributes.namespace else "at the cluster scope"
     why = f'{user} resource "{resource}" in API group "{attributes.group}" {where}'
+    if reason:
+        why += f": {reason}"
     if attributes.name:
         return forbidden(attributes.resource, attributes.group, attributes.name, why)
     details = {"kind": attributes.resource}

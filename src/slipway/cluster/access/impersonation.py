@@ -1,41 +1,168 @@
-"""Who may act as somebody else: the `impersonate` verb on users, groups, service accounts and extra fields."""
+"""Who may act as somebody else: constrained impersonation (KEP-5284) first, the `impersonate` verb after it.
+
+A mode asks twice: whether the caller may make this very request on somebody's behalf (`impersonate-on:MODE:VERB`),
+and whether it may be that somebody (`impersonate:MODE` on each part). The first mode that says yes counts; when none
+does, the first one's refusal is the answer. Facts: k8s.io/apiserver pkg/endpoints/filters/impersonation.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from urllib.parse import unquote
 
+from slipway.cluster.access.authentication import AUTHENTICATED, MASTERS
 from slipway.cluster.access.authorization import Attributes, Authorizer, refusal
-from slipway.cluster.exchange import Identity
+from slipway.cluster.exchange import Identity, Request
+from slipway.cluster.registry.call import ANONYMOUS
+from slipway.cluster.schema import names
+from slipway.cluster.status import StatusError, bad_request
+
+UNAUTHENTICATED = "system:unauthenticated"
+_AUTHENTICATION = "authentication.k8s.io"
+_NODE_OF_CALLER = "authentication.kubernetes.io/node-name"
+_MANY = 4  # from so many parts of one kind on, one question about all of them comes first
 
 
 class Impersonation:
-    """Raises 403 when the caller may not impersonate every part of the wanted identity."""
+    """Makes a caller the one that it wants to be, or refuses with 403."""
 
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
 
-    def __call__(self, caller: Identity, wanted: Identity) -> None:
-        for attributes in _asked(wanted):
-            if not self._authorizer.decide(caller, attributes).allowed:
-                raise refusal(caller, attributes)
+    def __call__(self, caller: Identity, request: Request, attributes: Attributes) -> Identity:
+        """Who acts: the caller itself where the request names nobody else."""
+        wanted = _wanted(request)
+        if wanted is None:
+            return caller
+        first: StatusError | None = None
+        for mode in _modes(caller, wanted):
+            try:
+                on = replace(attributes, verb=f"impersonate-on:{mode}:{attributes.verb}")
+                self._check(caller, on)
+                self._check_parts(caller, wanted, mode)
+                return _complete(wanted, constrained=True)
+            except StatusError as error:
+                first = first or error
+        try:
+            self._check_parts(caller, wanted, "")
+        except StatusError as error:
+            raise first or error from None
+        return _complete(wanted, constrained=False)
+
+    def _check(self, caller: Identity, attributes: Attributes) -> None:
+        if not self._authorizer.decide(caller, attributes).allowed:
+            raise refusal(caller, attributes)
+
+    def _check_parts(self, caller: Identity, wanted: Identity, mode: str) -> None:
+        verb, group = ("impersonate:" + mode, _AUTHENTICATION) if mode else ("impersonate", "")
+        self._check(caller, _user(wanted.name, verb, group, mode))
+        authentication = Attributes(verb, _AUTHENTICATION, "v1")
+        if wanted.uid:
+            self._check(caller, replace(authentication, resource="uids", name=wanted.uid))
+        self._check_groups(caller, wanted, Attributes(verb, group, "v1", "groups"), constrained=bool(mode))
+        extra = replace(authentication, resource="userextras")
+        parts = [
+            replace(extra, subresource=key, name=value)
+            for key, values in wanted.extra.items()
+            for value in values
+        ]
+        everything = replace(extra, subresource="*", name="*")
+        self._check_all(caller, parts, everything if mode else None)
+
+    def _check_groups(
+        self, caller: Identity, wanted: Identity, asked: Attributes, *, constrained: bool
+    ) -> None:
+        if constrained and "" in wanted.groups:
+            raise refusal(caller, asked, "impersonating the empty string group is not allowed")
+        if constrained and MASTERS in wanted.groups:
+            why = f"impersonating the {MASTERS} group is not allowed"
+            raise refusal(caller, replace(asked, name=MASTERS), why)
+        parts = [replace(asked, name=group) for group in wanted.groups]
+        self._check_all(caller, parts, replace(asked, name="*") if constrained else None)
+
+    def _check_all(self, caller: Identity, parts: list[Attributes], everything: Attributes | None) -> None:
+        if everything and len(parts) >= _MANY and self._authorizer.decide(caller, everything).allowed:
+            return
+        for part in parts:
+            self._check(caller, part)
 
 
-def _asked(wanted: Identity) -> Iterator[Attributes]:
-    account = wanted.name.split(":")
-    if len(account) == 4 and wanted.name.startswith("system:serviceaccount:"):
-        yield Attributes(
-            "impersonate", version="v1", resource="serviceaccounts", namespace=account[2], name=account[3]
-        )
-        implied = {"system:serviceaccounts", f"system:serviceaccounts:{account[2]}"}
+def _modes(caller: Identity, wanted: Identity) -> Iterator[str]:
+    """The constrained modes in which this identity may be taken at all."""
+    alone = not (wanted.uid or wanted.groups or wanted.extra)
+    node = _node(wanted.name)
+    if node:
+        if alone and _account(caller.name) and caller.extra.get(_NODE_OF_CALLER) == (node,):
+            yield "associated-node"
+        if alone:
+            yield "arbitrary-node"
+    elif _account(wanted.name):
+        if alone:
+            yield "serviceaccount"
     else:
-        yield Attributes("impersonate", version="v1", resource="users", name=wanted.name)
-        implied = set()
-    for group in wanted.groups:
-        if group not in implied:
-            yield Attributes("impersonate", version="v1", resource="groups", name=group)
-    authentication = "authentication.k8s.io"
-    if wanted.uid:
-        yield Attributes("impersonate", authentication, "v1", "uids", name=wanted.uid)
-    for key, values in wanted.extra.items():
-        for value in values:
-            yield Attributes("impersonate", authentication, "v1", "userextras", key, name=value)
+        yield "user-info"
+
+
+def _node(name: str) -> str:
+    node = name.removeprefix("system:node:")
+    return node if node != name and not names.dns1123_subdomain(node) else ""
+
+
+def _account(name: str) -> tuple[str, str] | None:
+    parts = name.removeprefix("system:serviceaccount:").split(":")
+    return (parts[0], parts[1]) if name.startswith("system:serviceaccount:") and len(parts) == 2 else None
+
+
+def _user(name: str, verb: str, group: str, mode: str) -> Attributes:
+    account = _account(name)
+    if account is not None:
+        return Attributes(verb, group, "v1", "serviceaccounts", namespace=account[0], name=account[1])
+    if mode and _node(name):
+        return Attributes(verb, group, "v1", "nodes", name="*" if mode == "associated-node" else _node(name))
+    return Attributes(verb, group, "v1", "users", name=name)
+
+
+def _complete(wanted: Identity, *, constrained: bool) -> Identity:
+    """The identity with the groups that it has without saying so."""
+    groups, account = list(wanted.groups), _account(wanted.name)
+    if account is not None and not groups:
+        groups = ["system:serviceaccounts", f"system:serviceaccounts:{account[0]}"]
+    elif constrained and _node(wanted.name):
+        groups = ["system:nodes"]
+    implied = UNAUTHENTICATED if wanted.name == ANONYMOUS.name else AUTHENTICATED
+    if implied not in groups and UNAUTHENTICATED not in groups:
+        groups.append(implied)
+    return Identity(wanted.name, tuple(groups), wanted.uid, wanted.extra)
+
+
+def _wanted(request: Request) -> Identity | None:
+    """The identity that the headers name; 400 when they name one without its name."""
+    headers = request.headers
+    name, uid = headers.get("impersonate-user", ""), headers.get("impersonate-uid", "")
+    # Values of repeated headers come one a line; a comma is part of a value.
+    said = headers.get("impersonate-group")
+    groups = tuple(said.split("\n")) if said is not None else ()
+    extra = {
+        unquote(header.removeprefix("impersonate-extra-")): tuple(value.split("\n"))
+        for header, value in headers.items()
+        if header.startswith("impersonate-extra-")
+    }
+    if name:
+        return Identity(name, groups, uid, extra)
+    if groups or extra or uid:
+        raise bad_request(f"requested {_in_go(groups, uid, extra)} without impersonating a user name")
+    return None
+
+
+def _in_go(groups: tuple[str, ...], uid: str, extra: dict[str, tuple[str, ...]]) -> str:
+    """A user without a name, as Go prints it."""
+
+    def texts(values: tuple[str, ...]) -> str:
+        return "[]string{" + ", ".join(f'"{value}"' for value in values) + "}"
+
+    shown = ", ".join(f'"{key}":{texts(values)}' for key, values in extra.items())
+    return (
+        f'&user.DefaultInfo{{Name:"", UID:"{uid}", Groups:{texts(groups) if groups else "[]string(nil)"},'
+        f" Extra:map[string][]string{'{' + shown + '}' if extra else '(nil)'}}}"
+    )

@@ -89,7 +89,6 @@ class ControlPlane:
             tokens.identities[token] = Identity(user, groups)
         signer = TokenSigner(token_key, registry)
         authenticator = Authenticator([tokens, signer], anonymous=options.anonymous)
-        authenticator.may_impersonate = Impersonation(authorizer)
         documents = Documents(lambda: plane.ready)
         discovery = Discovery(definitions.catalogue, options.version, lambda: plane.address)
         for prefix in ("/", "/api", "/apis", "/version"):
@@ -105,10 +104,11 @@ class ControlPlane:
         api = ApiServer(
             registry,
             authenticator,
+            Impersonation(authorizer),
             authorizer,
             documents,
             {**object_subresources(registry, signer), **PodStreams(registry, kubelets).handlers()},
-            Reviews(authorizer, signer, [tokens]),
+            Reviews(registry, authorizer, signer, [tokens]),
         )
         plane = cls(options, clock, store, registry, api, documents, tokens, signer, admin_token, kubelets)
         return plane

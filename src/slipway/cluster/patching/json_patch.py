@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from slipway.cluster.patching.json_values import copied, json_type, same
+from slipway.cluster.patching.json_values import copied, same
+from slipway.cluster.schema.go_scalars import json_type
 from slipway.cluster.status import StatusError, bad_request
 
 MAXIMUM_OPERATIONS = 10000

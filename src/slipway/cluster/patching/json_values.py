@@ -17,6 +17,15 @@ def copied(value: Any) -> Any:
     return value
 
 
+def in_order(value: Any) -> Any:
+    """A copy with the members of all objects sorted by name."""
+    if isinstance(value, dict):
+        return {key: in_order(value[key]) for key in sorted(value)}
+    if isinstance(value, list):
+        return [in_order(item) for item in value]
+    return value
+
+
 def same(left: Any, right: Any) -> bool:
     """Equality of JSON values: unlike Python's, 1 is neither true nor 1.0."""
     if isinstance(left, dict):
@@ -81,16 +90,3 @@ def go_type(value: Any) -> str:
     if isinstance(value, str):
         return "string"
     return "%!s(<nil>)"
-
-
-def json_type(value: Any) -> str:
-    """How encoding/json names the type of a value that it cannot use ("cannot unmarshal array into …")."""
-    if isinstance(value, dict):
-        return "object"
-    if isinstance(value, list):
-        return "array"
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int | float):
-        return "number"
-    return "string" if isinstance(value, str) else "null"

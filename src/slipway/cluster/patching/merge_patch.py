@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from slipway.cluster.patching.json_values import copied, json_type
+from slipway.cluster.patching.json_values import copied
+from slipway.cluster.schema.go_scalars import json_type
 from slipway.cluster.status import bad_request
 
 

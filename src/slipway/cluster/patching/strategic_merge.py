@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from slipway.cluster.patching.json_values import copied, go_type, json_type, printed, same, scalar_key
+from slipway.cluster.patching.json_values import copied, go_type, printed, same, scalar_key
+from slipway.cluster.schema.go_scalars import json_type
 from slipway.cluster.schema.shape import Shape
 from slipway.cluster.status import StatusError, bad_request
 

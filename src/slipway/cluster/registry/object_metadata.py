@@ -51,9 +51,8 @@ def _not_registered(kind: str, api_version: str) -> str:
 
 
 def _unknown_conversion(version: str, kind: str, resource: Resource) -> str:
-    return (
-        f"converting ({version}.{kind}) to ({resource.group or 'core'}.{resource.kind}): unknown conversion"
-    )
+    package = resource.group.partition(".")[0] or "core"
+    return f"converting ({version}.{kind}) to ({package}.{resource.kind}): unknown conversion"
 
 
 def check_type(obj: Object, resource: Resource, kind: str, api_version: str) -> None:

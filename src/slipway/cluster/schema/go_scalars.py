@@ -32,14 +32,16 @@ _RANGES = {"int32": 2**31, "int64": 2**63}
 
 
 def json_type(value: Any) -> str:
-    """How encoding/json names the type of a value that it cannot use."""
+    """How encoding/json names the type of a value that it cannot use ("cannot unmarshal array into …")."""
     if isinstance(value, dict):
         return "object"
     if isinstance(value, list):
         return "array"
     if isinstance(value, bool):
         return "bool"
-    return "string" if isinstance(value, str) else "number"
+    if isinstance(value, int | float):
+        return "number"
+    return "string" if isinstance(value, str) else "null"
 
 
 def literal(value: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from slipway.cluster.schema import names
+from slipway.cluster.schema.go_scalars import json_type
 from slipway.cluster.schema.shape import Shape
 from slipway.cluster.status import FieldError
 
@@ -110,7 +111,7 @@ def _coerce_metadata(metadata: Any, path: str, unknown: list[str]) -> Any:
         return {}
     if not isinstance(metadata, dict):
         raise MalformedMetadata(
-            f"json: cannot unmarshal {_json_type(metadata)} into Go value of type v1.ObjectMeta"
+            f"json: cannot unmarshal {json_type(metadata)} into Go value of type v1.ObjectMeta"
         )
     kept = {}
     for key, child in metadata.items():
@@ -149,18 +150,10 @@ def _check_type(value: Any, wanted: Any, where: str, key: str) -> None:
 
 
 def _mismatch(value: Any, where: str, wanted: str) -> MalformedMetadata:
-    shown = _json_type(value)
+    shown = json_type(value)
     if isinstance(value, float):
         shown += f" {value}"
     return MalformedMetadata(f"json: cannot unmarshal {shown} into Go struct field {where} of type {wanted}")
-
-
-def _json_type(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int | float):
-        return "number"
-    return "string" if isinstance(value, str) else "array" if isinstance(value, list) else "object"
 
 
 def embedded_errors(value: Any, shape: Shape, path: str = "") -> Iterator[FieldError]:

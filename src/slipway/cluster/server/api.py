@@ -14,6 +14,7 @@ import orjson
 
 from slipway.cluster.access.authentication import Authenticator
 from slipway.cluster.access.authorization import Attributes, Authorizer, refusal
+from slipway.cluster.access.impersonation import Impersonation
 from slipway.cluster.access.reviews import Reviews
 from slipway.cluster.exchange import Identity, Request, Response
 from slipway.cluster.registry import deleting, patching_objects, reading
@@ -24,7 +25,7 @@ from slipway.cluster.registry.registry import Registry, Written
 from slipway.cluster.registry.updating import update
 from slipway.cluster.schema.builtin import deprecation_of
 from slipway.cluster.schema.resource import Resource
-from slipway.cluster.server.api_bodies import apply_body, checked_body, object_body, patch_body
+from slipway.cluster.server.api_bodies import apply_body, object_body, patch_body
 from slipway.cluster.server.api_options import check_write_options, merge_delete_options, parse_options
 from slipway.cluster.server.api_paths import Target, parse_path
 from slipway.cluster.server.presentation import Presentation
@@ -59,6 +60,7 @@ class ApiServer:
         self,
         registry: Registry,
         authenticator: Authenticator,
+        impersonation: Impersonation,
         authorizer: Authorizer,
         documents: Callable[[Request, Identity], Awaitable[Response | None]],
         subresources: dict[tuple[str, str], SubresourceHandler],
@@ -66,6 +68,7 @@ class ApiServer:
     ) -> None:
         self.registry = registry
         self.authenticator = authenticator
+        self._impersonation = impersonation
         self.authorizer = authorizer
         self._documents = documents
         self._subresources = subresources
@@ -74,8 +77,11 @@ class ApiServer:
     async def handle(self, request: Request) -> Response:
         """Answer any request; a StatusError becomes its Status, anything else a 500 that says so."""
         try:
-            identity = self.authenticator.identify(request)
+            caller = self.authenticator.identify(request)
             target = parse_path(request.path)
+            attributes = _attributes(request, target)
+            identity = self._impersonation(caller, request, attributes)
+            self.authorize(identity, attributes)
             if target is None:
                 return await self._document(request, identity)
             return await self._resource(request, identity, target)
@@ -87,8 +93,6 @@ class ApiServer:
             raise refusal(identity, attributes)
 
     async def _document(self, request: Request, identity: Identity) -> Response:
-        verb = {"GET": "get", "HEAD": "head"}.get(request.method, request.method.lower())
-        self.authorize(identity, Attributes(_METHOD_VERBS.get(request.method, verb), path=request.path))
         answer = await self._documents(request, identity)
         if answer is not None and request.method in {"GET", "HEAD"}:
             return answer
@@ -98,20 +102,6 @@ class ApiServer:
 
     async def _resource(self, request: Request, identity: Identity, target: Target) -> Response:
         call, resource = self._understand(request, identity, target)
-        attributes = Attributes(
-            call.verb,
-            target.group,
-            target.version,
-            target.plural,
-            target.subresource,
-            target.namespace,
-            target.name,
-        )
-        if target.plural == "namespaces" and target.group == "" and target.name:
-            attributes = Attributes(
-                call.verb, "", target.version, "namespaces", target.subresource, target.name, target.name
-            )
-        self.authorize(identity, attributes)
         if resource is None:
             return without_resource(self.registry.definitions.catalogue, target)
         call.resource = resource
@@ -129,7 +119,7 @@ class ApiServer:
         self, request: Request, identity: Identity, target: Target
     ) -> tuple[Call, Resource | None]:
         resource = self.registry.definitions.catalogue.find(target.group, target.version, target.plural)
-        verb = self._verb(request, target)
+        verb = _verb(request, target)
         options = parse_options(request.query, verb)
         placeholder = resource or Resource(
             target.group, target.version, target.plural, target.plural, "", bool(target.namespace), ()
@@ -145,19 +135,6 @@ class ApiServer:
             request.headers.get("user-agent", ""),
         )
         return call, resource
-
-    def _verb(self, request: Request, target: Target) -> Verb:
-        verb = _METHOD_VERBS.get(request.method)
-        if verb is None:
-            raise method_not_allowed()
-        if verb == "get":
-            watching = target.legacy_watch or _flag(request.query, "watch")
-            if watching and not target.subresource:
-                return "watch"
-            return "get" if target.name else "list"
-        if verb == "delete" and not target.name:
-            return "deletecollection"
-        return verb
 
     async def _dispatch(self, request: Request, call: Call, target: Target) -> Response:
         resource = call.resource
@@ -189,9 +166,8 @@ class ApiServer:
             special = self._subresources.get((call.resource.qualified, ""))
             if special is not None:
                 return await special(call, request)
-            resource = call.resource
-            review = checked_body(request, resource.group, resource.version, resource.kind)
-            answered = self._reviews.answer(call, review)
+            check_write_options(call.options, call.verb, apply=False)
+            answered = self._reviews.answer(call, object_body(request, call.resource.kind))
             return Response(201, dict(JSON), orjson.dumps(answered))
         definition = self.registry.definitions.of(call.resource)
         store = self.registry.store
@@ -232,6 +208,8 @@ class ApiServer:
         if timeout is None:
             timeout = MIN_WATCH_SECONDS * (1 + random.random())
         if call.name:
+            if not target.legacy_watch:
+                reading.get(self.registry.store, definition, call)
             term = f"metadata.name={call.name}"
             before = call.options.field_selector
             call.options.field_selector = f"{before},{term}" if before else term
@@ -276,6 +254,39 @@ class ApiServer:
             "details": details,
         }
         return Response(200, dict(JSON), orjson.dumps(status))
+
+
+def _attributes(request: Request, target: Target | None) -> Attributes:
+    """The request as authorization sees it."""
+    if target is None:
+        verb: str = _METHOD_VERBS.get(request.method) or request.method.lower()
+        return Attributes(verb, path=request.path)
+    namespace = target.namespace
+    if target.plural == "namespaces" and target.group == "" and target.name:
+        namespace = target.name
+    return Attributes(
+        _verb(request, target),
+        target.group,
+        target.version,
+        target.plural,
+        target.subresource,
+        namespace,
+        target.name,
+    )
+
+
+def _verb(request: Request, target: Target) -> Verb:
+    verb = _METHOD_VERBS.get(request.method)
+    if verb is None:
+        raise method_not_allowed()
+    if verb == "get":
+        watching = target.legacy_watch or _flag(request.query, "watch")
+        if watching and not target.subresource:
+            return "watch"
+        return "get" if target.name else "list"
+    if verb == "delete" and not target.name:
+        return "deletecollection"
+    return verb
 
 
 def _check_terminating(request: Request, call: Call) -> None:

@@ -10,14 +10,14 @@ import yaml
 
 from slipway.cluster.exchange import Request
 from slipway.cluster.patching.json_patch import apply_json_patch, unknown_json_patch_fields
-from slipway.cluster.patching.json_values import json_type, printed
+from slipway.cluster.patching.json_values import in_order, printed
 from slipway.cluster.patching.merge_patch import apply_merge_patch
 from slipway.cluster.patching.strategic_merge import apply_strategic_merge_patch
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.registry.patching_objects import Patch
 from slipway.cluster.schema import protobuf
 from slipway.cluster.schema.decoding import cannot_be_handled, decode
-from slipway.cluster.schema.go_scalars import NotDecodable
+from slipway.cluster.schema.go_scalars import NotDecodable, json_type
 from slipway.cluster.schema.json_bodies import BadJson, parse_json, repeated_members, summary
 from slipway.cluster.status import StatusError, bad_request, unsupported_media_type
 
@@ -125,7 +125,8 @@ def patch_body(request: Request, definition: Definition, media: str) -> Patch:
         return Patch(lambda obj: _object(apply_json_patch(obj, operations)), strict)
     if media == "application/merge-patch+json":
         patch = _patch_json(request.body)
-        return Patch(lambda obj: apply_merge_patch(obj, patch), repeated_members(patch))
+        repeated, patch = repeated_members(patch), in_order(patch)
+        return Patch(lambda obj: apply_merge_patch(obj, patch), repeated)
     if media == "application/strategic-merge-patch+json" and not definition.resource.custom:
         patch = _patch_json(request.body)
         shape = definition.shape()

@@ -16,7 +16,6 @@ _OPTIONS_KIND = {
     "delete": "DeleteOptions",
     "deletecollection": "DeleteOptions",
 }
-_TRUE, _FALSE = {"1", "true", "True", "TRUE", "t", "T"}, {"0", "false", "False", "FALSE", "f", "F"}
 
 
 def _integer(text: str) -> int:
@@ -27,7 +26,7 @@ def _integer(text: str) -> int:
 
 def _boolean(text: str) -> bool:
     # The API server takes any unknown text for true (runtime.Convert_Slice_string_To_bool).
-    return text not in _FALSE and text.lower() != "false" and text != "0"
+    return text.lower() != "false" and text != "0"
 
 
 def parse_options(query: str, verb: str) -> Options:

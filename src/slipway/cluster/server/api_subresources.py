@@ -16,7 +16,8 @@ from slipway.cluster.patching.merge_patch import apply_merge_patch
 from slipway.cluster.registry import pod_operations, scaling
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.registry import Registry
-from slipway.cluster.server.api_bodies import checked_body
+from slipway.cluster.server.api_bodies import checked_body, object_body
+from slipway.cluster.server.api_options import check_write_options
 from slipway.cluster.server.component_statuses import ComponentStatuses
 from slipway.cluster.status import bad_request, method_not_allowed, unsupported_media_type
 
@@ -63,12 +64,8 @@ def object_subresources(registry: Registry, signer: TokenSigner) -> dict[tuple[s
 
     async def token(call: Call, request: Request) -> Response:
         _only_create(call)
-        return answer(
-            request_token(
-                registry, signer, call, checked_body(request, "authentication.k8s.io", "v1", "TokenRequest")
-            ),
-            201,
-        )
+        check_write_options(call.options, call.verb, apply=False)
+        return answer(request_token(registry, signer, call, object_body(request, "TokenRequest")), 201)
 
     return {
         ("*", "scale"): scale,

@@ -1,0 +1,48 @@
+"""Objects that are asked and not kept: reviews, TokenRequests. They are read as what is created is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from slipway.cluster.registry import ownership
+from slipway.cluster.registry.call import Call
+from slipway.cluster.registry.decoding_modes import decode_body
+from slipway.cluster.registry.object_metadata import check_place, check_type, drop_empty, meta
+from slipway.cluster.registry.registry import Registry
+from slipway.cluster.schema.resource import Resource
+
+Object = dict[str, Any]
+
+
+def kind_of(call: Call) -> Resource:
+    """The kind that the call's resource, or its sub-resource, speaks."""
+    resource = call.resource
+    spoken = resource.subresource(call.subresource) if call.subresource else None
+    if spoken is None:
+        return resource
+    return replace(
+        resource,
+        group=spoken.group,
+        version=spoken.version,
+        plural=f"{resource.plural}/{spoken.name}",
+        kind=spoken.kind,
+        subresources=(),
+        stored=False,
+    )
+
+
+def understand(registry: Registry, call: Call, body: Object) -> Object:
+    """The object of a body: decoded, with defaults, in its place, and with the fields that the caller set."""
+    resource = kind_of(call)
+    definition = registry.definitions.of(resource)
+    check_type(body, resource, resource.kind, resource.api_version)
+    obj, warnings = decode_body(definition, body, call.options.field_validation)
+    call.warnings += warnings
+    meta(obj)
+    check_place(obj, resource.namespaced, call.namespace, "")
+    definition.default(obj)
+    ownership.record_update(registry.definitions, definition, call, obj, None, registry.clock)
+    obj.pop("status", None)
+    drop_empty(obj["metadata"])
+    return obj
