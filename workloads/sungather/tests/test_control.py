@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from sungather.api.actions import Actions
@@ -54,12 +56,12 @@ async def test_a_forced_charge_is_written_read_back_and_reverted(controlled, hyb
     )
     assert result["after"] == {"ems_mode": 2, "command": 0xAA, "power": 2500}
     assert battery(hybrid) == [2, 0xAA, 2500]
-    assert (await read["control"]({}))["active"]["what"] == "battery charge"
+    assert (await read["control"]({}))["active"]["battery"]["what"] == "battery charge"
     await change["revert-control"]({})
     assert battery(hybrid) == [0, 0xCC, 0]
     state = await read["control"]({})
-    assert state["active"] is None
-    assert [e["what"] for e in state["log"]] == ["battery charge", "reverted: asked to"]
+    assert state["active"] == {}
+    assert [e["what"] for e in state["log"]] == ["battery charge", "reverted battery: asked to"]
 
 
 async def test_limits_come_from_the_inverters_rating(controlled, hybrid):
@@ -116,3 +118,73 @@ async def test_the_time_limit_outlives_a_crash(run, hybrid, loop_clock, eventual
     Actions(again)
     await again.start()
     await eventually(lambda: battery(hybrid) == [0, 0xCC, 0])
+
+
+async def test_a_charge_ends_at_the_state_of_charge_that_was_asked_for(
+    controlled, hybrid, eventually, monkeypatch
+):
+    monkeypatch.setattr("sungather.api.control._LOOK_EVERY", 0.05)
+    application, change, _ = controlled
+    await change["set-battery-mode"]({"mode": "charge", "power": 900, "soc": 80, "confirm": True})
+    hybrid.input[13023] = 799
+    await application.collector.collect()
+    await asyncio.sleep(0.2)
+    assert battery(hybrid) == [2, 0xAA, 900], "79.9 % is not there yet"
+    hybrid.input[13023] = 800
+    await application.collector.collect()
+    await eventually(lambda: battery(hybrid) == [0, 0xCC, 0])
+
+
+async def test_each_kind_of_action_reverts_at_its_own_time(run, hybrid, loop_clock, eventually, monkeypatch):
+    monkeypatch.setattr("sungather.api.control._LOOK_EVERY", 0.05)
+    clock = loop_clock()
+    application = run({"port": hybrid.port}, allow_control=True, clock=clock)
+    await application.collector.collect()
+    change = Actions(application).changing
+    await change["set-export-limit"]({"power": 3000, "minutes": 5, "confirm": True})
+    await change["set-battery-mode"]({"mode": "hold", "minutes": 120, "confirm": True})
+    clock.shift = 6 * 60
+    await eventually(lambda: (hybrid.holding[13074], hybrid.holding[13087]) == (10000, 0x55))
+    assert hybrid.holding[13050] == 2, "the battery's two hours are not over"
+    clock.shift = 121 * 60
+    await eventually(lambda: hybrid.holding[13050] == 0)
+
+
+async def test_a_write_that_fails_half_way_is_taken_back(controlled, hybrid, eventually, monkeypatch):
+    monkeypatch.setattr("sungather.api.control._LOOK_EVERY", 0.05)
+    _, change, read = controlled
+
+    def no_power(frame):
+        refused = frame[7] == 6 and int.from_bytes(frame[8:10], "big") + 1 == 13052
+        return hybrid.wrap(frame, bytes((0x86, 4))) if refused else hybrid.answer(frame)
+
+    hybrid.fault = no_power
+    with pytest.raises(ActionError, match="taken back"):
+        await change["set-battery-mode"]({"mode": "charge", "power": 900, "confirm": True})
+    await eventually(lambda: battery(hybrid)[:2] == [0, 0xCC])
+    hybrid.fault = None
+    assert (await read["control"]({}))["active"] == {}
+
+
+async def test_the_batterys_own_limit_counts(controlled, hybrid):
+    _, change, _ = controlled
+    hybrid.holding[33047] = 300
+    with pytest.raises(ActionError, match="at most 3000 W"):
+        await change["set-battery-mode"]({"mode": "charge", "power": 3001, "confirm": True})
+    assert writes(hybrid) == []
+    assert (await change["set-battery-mode"]({"mode": "charge", "power": 3000, "confirm": True}))["as_asked"]
+
+
+async def test_an_inverter_that_takes_another_value_is_reported(controlled, hybrid):
+    _, change, _ = controlled
+
+    def stubborn(frame):
+        reply = hybrid.answer(frame)
+        hybrid.holding[13050] = 0
+        return reply
+
+    hybrid.fault = stubborn
+    told = await change["set-battery-mode"]({"mode": "hold", "confirm": True})
+    assert (told["as_asked"], told["after"]["ems_mode"]) == (False, 0)
+    with pytest.raises(ActionError, match="go with charge"):
+        await change["set-battery-mode"]({"mode": "hold", "power": 5, "confirm": True})

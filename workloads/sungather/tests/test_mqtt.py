@@ -235,31 +235,42 @@ async def test_discovery_is_sent_again_when_home_assistant_starts(run, hybrid, b
     await eventually(lambda: sum(not m.payload for m in listener.messages) == 3)
 
 
+@pytest.fixture
+async def gate(broker):
+    made = Gate(broker.port)
+    yield made
+    await made.close()
+
+
 @real
 async def test_availability_is_retained_and_the_last_will_says_offline(
-    run, hybrid, broker, listener, eventually
+    run, hybrid, broker, gate, listener, eventually
 ):
-    application = run({"port": hybrid.port}, [export(broker.port)])
+    await gate.open()
+    application = run({"port": hybrid.port}, [export(gate.port)])
     await application.start()
     topic = "SunGather/A2290112345/availability"
 
     def said():
         return [m.payload for m in listener.messages if m.topic == topic]
 
+    async def a_newcomer_is_told():
+        newcomer = Listener()
+        await newcomer.start(broker.port, topic)
+        await eventually(lambda: newcomer.messages)
+        await newcomer.stop()
+        return newcomer.messages[0].payload
+
     await eventually(lambda: said() == [b"online"])
-    connection = application.exporters[0].destination._connection
-    connection._writer.transport.abort()  # as a power cut would
+    await gate.close()  # as a power cut would
     await eventually(lambda: b"offline" in said())
+    assert await a_newcomer_is_told() == b"offline", "the last will is retained"
+    await gate.open()
     await eventually(lambda: said()[-1] == b"online")
+    assert await a_newcomer_is_told() == b"online"
     await application.stop()
     await eventually(lambda: said()[-1] == b"offline")
-
-
-@pytest.fixture
-async def gate(broker):
-    made = Gate(broker.port)
-    yield made
-    await made.close()
+    assert await a_newcomer_is_told() == b"offline"
 
 
 @real
@@ -430,3 +441,17 @@ async def test_another_client_with_our_id_is_named_as_the_reason():
     await asyncio.wait_for(connection.closed.wait(), 2)
     assert "another client" in connection.reason
     server.close()
+
+
+@real
+async def test_what_waited_before_a_restart_is_delivered_though_the_inverter_sleeps(
+    run, hybrid, gate, listener, eventually
+):
+    first = run({"port": hybrid.port}, [export(gate.port)])
+    ids = [(await first.collector.collect()).snapshot.id for _ in range(3)]
+    await first.stop()
+    await hybrid.stop()
+    await gate.open()
+    again = run({"port": hybrid.port}, [export(gate.port)])
+    await again.start()
+    await eventually(lambda: [s["reading_id"] for s in listener.states()] == ids)

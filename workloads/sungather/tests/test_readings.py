@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sungather.readings import derived
+from sungather.readings import derived, energy
 from sungather.readings.derived import DailyCounters
 from sungather.readings.quarantine import Quarantine
+from sungather.readings.snapshot import Reading, Snapshot
+from sungather.registers.scan import Identity
 
 NOON = datetime(2026, 11, 21, 12, 0)
 
@@ -83,6 +85,31 @@ def test_daily_energy_survives_a_restart_and_says_nothing_of_the_time_between():
     again.add((1000, 0), 0, NOON + timedelta(hours=2), NOON + timedelta(hours=2))
     assert again.exported == counters.exported
     assert again.last_reset == counters.last_reset
+
+
+def test_power_says_nothing_of_the_energy_of_hours_without_a_reading():
+    counters = DailyCounters()
+    counters.add((1000, 0), 30, NOON, NOON)
+    before = counters.exported
+    counters.add((1000, 0), 3600, NOON + timedelta(hours=1), NOON + timedelta(hours=1))
+    assert counters.exported == before
+
+
+@pytest.mark.parametrize(
+    ("values", "watts"),
+    [
+        ({"battery_power": 800, "state_battery_charging": 1, "state_battery_discharging": 0}, 800),
+        ({"battery_power": 800, "state_battery_charging": 0, "state_battery_discharging": 1}, -800),
+        ({"battery_power": -800, "state_battery_charging": 0, "state_battery_discharging": 1}, -800),
+        ({"battery_power_signed": -800}, 800),
+        ({"battery_power_signed": 800}, -800),
+        ({"battery_power": None}, None),
+    ],
+)
+def test_battery_power_is_positive_while_charging_on_old_and_new_firmware(values, watts):
+    readings = {name: Reading(name, value) for name, value in values.items()}
+    snapshot = Snapshot("id", datetime(2026, 11, 21, tzinfo=UTC), Identity(None, ""), readings)
+    assert energy.battery_power(snapshot) == watts
 
 
 def test_daily_energy_starts_anew_at_local_midnight():
@@ -252,3 +279,14 @@ async def test_a_hybrid_tells_whether_it_runs_at_every_level(run, hybrid, level)
     assert (await application.collector.collect()).snapshot.value("run_state") == "ON"
     hybrid.input[13000] = 0x8
     assert (await application.collector.collect()).snapshot.value("run_state") == "OFF"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shown"), [(500, 0xFFFF, 50.0), (500, 4998, 49.98), (0xFFFF, 4998, 49.98)]
+)
+async def test_of_two_registers_with_one_name_the_last_that_has_a_value_wins(
+    run, hybrid, first, second, shown
+):
+    hybrid.input.update({5036: first, 5242: second})
+    application = run({"port": hybrid.port, "level": 2})
+    assert (await application.collector.collect()).snapshot.value("grid_frequency") == shown

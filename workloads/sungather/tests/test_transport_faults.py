@@ -153,6 +153,27 @@ async def test_a_range_that_always_breaks_costs_only_itself(run, hybrid, fault):
     assert application.session.read_errors
 
 
+async def test_a_range_that_broke_the_session_twice_is_left_out_for_a_while(run, hybrid):
+    tried = []
+
+    def broken(frame):
+        _, address, count = struct.unpack(">BHH", frame[7:12])
+        if frame[7] == 4 and address <= 5007 < address + count:
+            tried.append(address)
+            return silent(hybrid, frame)
+        return hybrid.answer(frame)
+
+    hybrid.fault = broken
+    application = run({"port": hybrid.port, "timeout": 0.2, "scan_interval": 60, "retries": 1})
+    await application.collector.collect()
+    before = len(tried)
+    assert before >= 2
+    cycle = await application.collector.collect()
+    assert len(tried) == before, "a timeout is not paid at every collection"
+    assert cycle.snapshot.value("export_power_hybrid") == 1800
+    assert cycle.seconds < 0.2
+
+
 async def test_a_silent_inverter_fails_the_whole_collection_after_a_few_timeouts(run, hybrid):
     hybrid.fault = lambda frame: silent(hybrid, frame)
     application = run({"port": hybrid.port, "timeout": 0.3, "level": 2})
@@ -221,6 +242,8 @@ def encrypted_server(base):
     class Encrypted(base):
         offered = bytes(range(16))
         keys_given = 0
+        hangs_up = True
+        """What it does about a frame that does not decrypt: end the session, or stay silent."""
 
         async def converse(self, reader, writer):
             start = await reader.readexactly(12)
@@ -245,7 +268,9 @@ def encrypted_server(base):
                     )
                     opener = cipher.decryptor()
                     plain = (opener.update(body) + opener.finalize())[: pending[2]]
-                    assert plain[:2] == b"\x68\x68"
+                    if plain[:2] != b"\x68\x68":
+                        await asyncio.sleep(0 if self.hangs_up else 5)
+                        return
                     reply = b"\x68\x68" + self.answer(b"\0\1" + plain[2:])[2:]
                     padding = 16 - len(reply) % 16
                     sealer = cipher.encryptor()
@@ -307,8 +332,12 @@ async def test_an_inverter_that_offers_no_key_is_read_in_plain(scripted, as_hybr
     await inverter.stop()
 
 
-async def test_a_key_that_changed_during_the_day_is_fetched_again_after_one_failure(scripted, as_hybrid):
+@pytest.mark.parametrize("hangs_up", [True, False])
+async def test_a_key_that_changed_during_the_day_is_fetched_again_after_one_failure(
+    scripted, as_hybrid, hangs_up
+):
     inverter = as_hybrid(encrypted_server(scripted))
+    inverter.hangs_up = hangs_up
     await inverter.start()
     session = EncryptedModbus("127.0.0.1", inverter.port, unit=1, timeout=TIMEOUT, clock=Day())
     await session.open()
