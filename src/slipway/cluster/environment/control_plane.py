@@ -10,6 +10,7 @@ from functools import partial
 from slipway.cluster.access.admission.chain import Chain, Plugin
 from slipway.cluster.access.admission.default_storage_class import DefaultStorageClass
 from slipway.cluster.access.admission.namespace_lifecycle import NamespaceLifecycle
+from slipway.cluster.access.admission.no_escalation import NoEscalation
 from slipway.cluster.access.admission.pod_defaults import (
     DefaultTolerations,
     PodPriority,
@@ -81,6 +82,7 @@ class ControlPlane:
             DefaultTolerations(),
             DefaultStorageClass(registry),
             Webhooks(registry, ServiceAddresses(registry).resolve, authorizer),
+            NoEscalation(registry, authorizer),
         ]
         registry.admission = Chain(plugins)
         admin_token = secrets.token_urlsafe(24)
