@@ -40,6 +40,7 @@ from slipway.cluster.server.api_subresources import object_subresources
 from slipway.cluster.server.discovery import Discovery
 from slipway.cluster.server.documents import Documents
 from slipway.cluster.server.metrics import Metrics
+from slipway.cluster.server.oidc import CONFIGURATION, KEYS, TokenDocuments
 from slipway.cluster.server.openapi import OpenApiDocuments
 from slipway.cluster.server.pod_streams import PodStreams
 from slipway.cluster.store import Journal, Store
@@ -101,6 +102,8 @@ class ControlPlane:
             options.version,
         )
         documents.by_prefix["/openapi"] = OpenApiDocuments(open_api, clock)
+        for path in (CONFIGURATION, KEYS):
+            documents.by_prefix[path] = TokenDocuments(signer, lambda: plane.address)
         documents.by_prefix["/metrics"] = Metrics(store, definitions, options.version, clock)
         kubelets: dict[str, Kubelet] = {}
         api = ApiServer(

@@ -22,6 +22,7 @@ from slipway.cluster.status import StatusError, already_exists, invalid
 from slipway.cluster.store import Conflict, Put, Record
 
 Object = dict[str, Any]
+NAME_ATTEMPTS = 8
 
 
 async def create(registry: Registry, call: Call, body: Object) -> Written:
@@ -66,7 +67,7 @@ def _prepare_metadata(registry: Registry, call: Call, definition: Definition, ob
             metadata.pop(name, None)
     metadata.pop("selfLink", None)
     if not metadata.get("name") and metadata.get("generateName"):
-        metadata["name"] = registry.generate_name(str(metadata["generateName"])[:MAX_GENERATED_BASE])
+        metadata["name"] = _free_name(registry, definition, metadata)
     call.name = call.name or str(metadata.get("name") or "")
     metadata["uid"] = registry.new_uid()
     metadata["creationTimestamp"] = registry.clock.timestamp()
@@ -76,6 +77,16 @@ def _prepare_metadata(registry: Registry, call: Call, definition: Definition, ob
         obj["status"] = copy.deepcopy(definition.row.status)
     elif definition.resource.custom and definition.has_status:
         obj.pop("status", None)
+
+
+def _free_name(registry: Registry, definition: Definition, metadata: Object) -> str:
+    """A generated name that nobody has; after some attempts one that may be taken."""
+    base = str(metadata["generateName"])[:MAX_GENERATED_BASE]
+    for _ in range(NAME_ATTEMPTS):
+        name = registry.generate_name(base)
+        if registry.store.get(definition.bucket, definition.key(metadata.get("namespace", ""), name)) is None:
+            break
+    return name
 
 
 def _validate(registry: Registry, call: Call, definition: Definition, obj: Object) -> None:

@@ -7,6 +7,7 @@ This is the one hook point that every request passes (`ApiServer.handle`): fault
 from __future__ import annotations
 
 import random
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -45,6 +46,8 @@ _TRUE = {"true", "1", "True"}
 # Watches without timeoutSeconds end after a random time between this and twice this, as the API server's do.
 MIN_WATCH_SECONDS = 1800.0
 
+AUDIT_ID_LENGTH = 64  # of an id that the client brings
+
 SubresourceHandler = Callable[[Call, Request], Awaitable[Response]]
 
 
@@ -75,7 +78,14 @@ class ApiServer:
         self._reviews = reviews
 
     async def handle(self, request: Request) -> Response:
-        """Answer any request; a StatusError becomes its Status, anything else a 500 that says so."""
+        """Answer any request; a StatusError becomes its Status."""
+        response = await self._answered(request)
+        headers = response.headers
+        headers.setdefault("cache-control", "no-cache, private")
+        headers["audit-id"] = request.headers.get("audit-id", "")[:AUDIT_ID_LENGTH] or str(uuid.uuid4())
+        return response
+
+    async def _answered(self, request: Request) -> Response:
         try:
             caller = self.authenticator.identify(request)
             target = parse_path(request.path)

@@ -123,7 +123,19 @@ class Discovery:
         return {resource.group for resource in self._catalogue.resources.values() if not resource.custom}
 
     def _paths(self) -> list[str]:
-        paths = ["/api", "/apis", "/healthz", "/livez", "/readyz", "/openapi/v2", "/openapi/v3", "/version"]
+        paths = [
+            "/.well-known/openid-configuration",
+            "/openid/v1/jwks",
+            "/metrics",
+            "/api",
+            "/apis",
+            "/healthz",
+            "/livez",
+            "/readyz",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/version",
+        ]
         for group, versions in self._catalogue.version_order.items():
             if group:
                 paths += [f"/apis/{group}", *(f"/apis/{group}/{version}" for version in versions)]
