@@ -21,6 +21,7 @@ from slipway.cluster.client.resources import CUSTOM_RESOURCE_DEFINITIONS, NAMESP
 from slipway.cluster.environment.blocking_client import BlockingClient
 from slipway.cluster.environment.cluster import Cluster
 from slipway.cluster.environment.embedded import ClusterError
+from slipway.cluster.exchange import Response
 from slipway.cluster.status import StatusError
 
 Object = dict[str, Any]
@@ -201,6 +202,19 @@ class TestCluster:
         except StatusError as error:
             if error.code != 404:
                 raise
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> Response:
+        """Any request at all; the answer as it came: status, headers, body."""
+        client = self._api.client
+        return self._api.call(client.raw(method, path, query=query, headers=headers, body=body))
 
     def wait(
         self,

@@ -10,7 +10,7 @@ from typing import Any
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.registry.reading import missing
-from slipway.cluster.registry.registry import Registry
+from slipway.cluster.registry.registry import Admission, Registry
 from slipway.cluster.registry.updating import ATTEMPTS, replace
 from slipway.cluster.status import (
     OBJECT_MODIFIED,
@@ -151,11 +151,35 @@ async def update_scale(registry: Registry, call: Call, change: Callable[[Object]
         )
         whole.audit["owner_subresource"] = "scale"
         try:
-            written = await replace(registry, whole, definition, record, obj)
+            admission = _ScaleAdmission(registry.admission, call, definition)
+            written = await replace(registry, whole, definition, record, obj, admission=admission)
         except Conflict:
             continue
         return scale_of(definition, registry.served(definition, written.record))
     raise _modified(call)
+
+
+class _ScaleAdmission:
+    """Shows the Scale to admission where the whole object changes: webhooks for `…/scale` see that, and no others."""
+
+    def __init__(self, admission: Admission, call: Call, definition: Definition) -> None:
+        self._admission = admission
+        self._call = call
+        self._definition = definition
+
+    async def mutate(self, call: Call, obj: Object | None, old: Object | None) -> Object | None:
+        if obj is None:
+            return None
+        scale = await self._admission.mutate(self._call, self._scale(obj), self._scale(old))
+        replicas = ((scale or {}).get("spec") or {}).get("replicas") or 0
+        _put(obj, paths_of(self._definition).spec, int(replicas))
+        return obj
+
+    async def validate(self, call: Call, obj: Object | None, old: Object | None) -> None:
+        await self._admission.validate(self._call, self._scale(obj), self._scale(old))
+
+    def _scale(self, obj: Object | None) -> Object | None:
+        return None if obj is None else scale_of(self._definition, obj)
 
 
 def _modified(call: Call) -> StatusError:

@@ -20,7 +20,7 @@ from slipway.cluster.registry.object_metadata import (
     meta,
 )
 from slipway.cluster.registry.reading import missing
-from slipway.cluster.registry.registry import Registry, Written, stamped
+from slipway.cluster.registry.registry import Admission, Registry, Written, stamped
 from slipway.cluster.status import OBJECT_MODIFIED, FieldError, StatusError, conflict, invalid
 from slipway.cluster.store import Conflict, Delete, Put, Record
 
@@ -97,12 +97,17 @@ async def replace(
     obj: Object,
     *,
     applied: bool = False,
+    admission: Admission | None = None,
 ) -> Written:
-    """Put `obj` in the place of `record`. store.Conflict when another writer was faster."""
+    """Put `obj` in the place of `record`. store.Conflict when another writer was faster.
+
+    `admission` is the registry's, unless a sub-resource shows its own kind of object to it.
+    """
+    admission = admission or registry.admission
     old = registry.served(definition, record)
     check_preconditions(call, definition, obj, record)
     obj = _prepare(registry, call, definition, obj, old, applied)
-    admitted = await registry.admission.mutate(call, copy.deepcopy(obj), old)
+    admitted = await admission.mutate(call, copy.deepcopy(obj), old)
     assert admitted is not None
     if admitted != obj:
         obj = _prepare(registry, call, definition, admitted, old, applied=True)
@@ -110,7 +115,7 @@ async def replace(
         definition.strategy.prepare_update(registry, call, obj, old)
     _bump_generation(call, definition, obj, old)
     _validate(registry, call, definition, obj, old)
-    await registry.admission.validate(call, obj, old)
+    await admission.validate(call, obj, old)
     return _store(registry, call, definition, record, obj, old)
 
 

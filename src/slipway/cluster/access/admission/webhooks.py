@@ -232,6 +232,9 @@ class Webhooks:
     def _review(self, uid: str, call: Call, obj: Object | None, old: Object | None) -> Object:
         resource = call.resource
         kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
+        if call.subresource and (shown := obj or old) and shown.get("kind"):  # a Scale, an Eviction, …
+            group, _, version = shown["apiVersion"].rpartition("/")
+            kind = {"group": group, "version": version, "kind": shown["kind"]}
         plural = {"group": resource.group, "version": resource.version, "resource": resource.plural}
         request: Object = {
             "uid": uid,
