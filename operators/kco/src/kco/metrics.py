@@ -41,7 +41,7 @@ class Durations:
         family.add_metric(labels, buckets=buckets, sum_value=self._sum)
 
 
-@dataclass
+@dataclass(slots=True)
 class TargetCounts:
     """What happened for one TargetApp. Keys are the values of the metric's last label(s)."""
 

@@ -89,16 +89,19 @@ class Settings(BaseModel):
         json_schema_extra={"prefixed_only": True},
     )
     rate_limit_requests: int = Field(
-        default=6000, ge=1, le=6_000_000, description="GraphQL requests a minute, over all TargetApps"
+        default=100,
+        ge=1,
+        le=60_000,
+        description="GraphQL requests a minute of one instance, where a TargetApp names none; its burst is 5",
     )
-    rate_limit_burst: int = Field(
+    global_rate_limit: int = Field(
+        default=60_000, ge=1, le=6_000_000, description="GraphQL requests a minute, over all TargetApps"
+    )
+    global_rate_burst: int = Field(
         default=1000,
         ge=1,
         le=100_000,
-        description="Requests that may be sent at once when the limit was not used",
-    )
-    target_rate_limit: int = Field(
-        default=100, ge=1, le=60_000, description="GraphQL requests a minute of one instance; its burst is 5"
+        description="Requests that may be sent at once when the limit over all was not used",
     )
     leader_election: bool = Field(default=True, description="Act only while holding the Lease")
     sharing: Annotated[Literal["leader", "shares"], BeforeValidator(_lower)] = Field(

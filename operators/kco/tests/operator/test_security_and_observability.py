@@ -297,7 +297,7 @@ async def test_57_settings_reach_what_they_are_for(bed, app, until) -> None:
         default_polling_interval=7,
         graphql_timeout=3,
         graphql_max_retries=1,
-        target_rate_limit=60,
+        rate_limit_requests=60,
         run_history=3,
     )
     await bed.make(graphqlEndpoint=app.url, pollingInterval=None)

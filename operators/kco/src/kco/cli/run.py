@@ -9,6 +9,7 @@ from typing import Any
 
 from kco.cli.main import Misuse
 from kco.settings import PREFIX, Settings
+from operator_kit.garbage import settle
 from operator_kit.kube.config import KubeConfigError, discover
 from operator_kit.logging import configure
 from operator_kit.settings import SettingsError, load
@@ -34,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
     from kco.operator.process import CannotStart, Operator
     from kco.targets.credentials import Redactor
 
+    settle()
     redactor = Redactor()
     configure(operator="kco", level=settings.log_level, style=settings.log_format, redact=redactor)
 

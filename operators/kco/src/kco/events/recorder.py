@@ -6,6 +6,7 @@ tells how many there were. A sentence counts as said only when the API server ha
 """
 
 import asyncio
+import hashlib
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -101,7 +102,7 @@ class EventRecorder:
         self._failed = failed
         self._gate = asyncio.Semaphore(concurrency)
         self._voices: dict[str, _Voice] = {}
-        self._said: OrderedDict[tuple[str, str, str, str], _Said] = OrderedDict()
+        self._said: OrderedDict[tuple[str, str, str, bytes], _Said] = OrderedDict()
         self._counter = 0
 
     def emit(self, subject: Subject, type: str, reason: str, message: str, *, kind: str = "change") -> None:
@@ -163,7 +164,9 @@ class EventRecorder:
                 self._voices.pop(uid, None)
 
     async def _write(self, sentence: _Sentence) -> None:
-        key = (sentence.subject.uid, sentence.type, sentence.reason, sentence.message)
+        # A digest: thousands of sentences are remembered, and each may be a kilobyte long.
+        mark = hashlib.blake2b(sentence.message.encode(), digest_size=12).digest()
+        key = (sentence.subject.uid, sentence.type, sentence.reason, mark)
         said = self._said.get(key)
         if said is not None and sentence.moment - said.last < REPEAT_WINDOW:
             body = {"count": said.count + 1, "lastTimestamp": to_rfc3339(sentence.moment)}

@@ -14,6 +14,9 @@ import httptools
 MAX_HEAD = 65536
 _KEPT = (b"content-type", b"retry-after", b"location", b"content-encoding")
 
+# Between exchanges; never written to.
+_NONE: dict[bytes, bytes] = {}
+
 Done = Callable[["Connection", "Answer | None", str], None]
 
 
@@ -38,6 +41,7 @@ class Connection(asyncio.Protocol):
         "_head_size",
         "_headers",
         "_limit",
+        "_more",
         "_parser",
         "_size",
         "_transport",
@@ -53,8 +57,9 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self._done: Done | None = None
-        self._headers: dict[bytes, bytes] = {}
-        self._body: list[bytes] = []
+        self._headers = _NONE
+        self._body = b""
+        self._more: list[bytes] = []
         self._size = 0
         self._head_size = 0
         self._head_done = False
@@ -75,7 +80,7 @@ class Connection(asyncio.Protocol):
         self._head_size = 0
         self._head_done = False
         self._headers = {}
-        self._body = []
+        self._body = b""
         self.used += 1
         self._parser = httptools.HttpResponseParser(self)
         self._transport.write(request)
@@ -149,10 +154,11 @@ class Connection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         self._size += len(data)
         if self._size > self._limit:
-            self._body = []
             self.abort(f"response larger than {self._limit} bytes")
-        elif self._done is not None:
-            self._body.append(data)
+        elif self._body:
+            self._more.append(data)
+        else:
+            self._body = data
 
     def on_message_complete(self) -> None:
         assert self._parser is not None
@@ -172,13 +178,16 @@ class Connection(asyncio.Protocol):
 
     def _complete(self) -> None:
         assert self._parser is not None
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        answer = Answer(self._parser.get_status_code(), self._headers, body)
-        self._body = []
-        self._finish(answer, "")
+        if self._more:
+            self._body = b"".join((self._body, *self._more))
+        self._finish(Answer(self._parser.get_status_code(), self._headers, self._body), "")
 
     def _finish(self, answer: Answer | None, reason: str) -> None:
         done, self._done = self._done, None
         self._parser = None
+        self._headers = _NONE
+        self._body = b""
+        if self._more:
+            self._more = []
         if done is not None:
             done(self, answer, reason)

@@ -8,7 +8,7 @@ configures it after each change and again when something it refers to was missin
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 from kco.actions.handler import FINISHED
 from kco.actions.ledger import key_of, phase_of
@@ -16,7 +16,7 @@ from kco.actions.queue import Ended, Order
 from kco.events.recorder import Subject
 from kco.metrics import TargetReading
 from kco.net.guard import Refused, Unresolvable
-from kco.operator import reporting
+from kco.operator import configuration, following, reporting
 from kco.operator import runs as runs_of
 from kco.operator.preparation import Unusable, missing_permissions, prepare
 from kco.operator.services import Services
@@ -39,13 +39,26 @@ REVIEW = 60.0
 STATUS_SPACING = {NOW: 0.2, SOON: 5.0, ROUTINE: 60.0}
 
 
+class _Known(NamedTuple):
+    """What is kept of every TargetApp, followed or not: whole bodies would be most of the memory."""
+
+    namespace: str
+    name: str
+    generation: int
+
+    @classmethod
+    def of(cls, body: dict[str, Any]) -> "_Known":
+        metadata = body["metadata"]
+        return cls(metadata["namespace"], metadata["name"], int(metadata.get("generation") or 0))
+
+
 class Controller:
     """Holds every target of this replica."""
 
     def __init__(self, services: Services, *, owns: Callable[[str], bool] = lambda uid: True) -> None:
         self._services = services
         self._owns = owns
-        self._bodies: dict[str, dict[str, Any]] = {}
+        self._known: dict[str, _Known] = {}
         self._runs: dict[str, list[dict[str, Any]]] = {}
         self.targets: dict[str, Target] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
@@ -63,21 +76,21 @@ class Controller:
         if body["metadata"].get("deletionTimestamp") and not body["metadata"].get("finalizers"):
             self.vanished(uid)
             return
-        known = self._bodies.get(uid)
-        self._bodies[uid] = body
+        known = self._known.get(uid)
+        self._known[uid] = seen = _Known.of(body)
         target = self.targets.get(uid)
         if target is None:
             if self.acting and self._owns(uid):
-                self._follow(uid)
+                self._follow(body)
             return
         # Status writes, labels and annotations leave the generation as it is, and need nothing.
-        if known is None or known["metadata"].get("generation") != body["metadata"].get("generation"):
+        if known is None or known.generation != seen.generation:
             target.update(body)
             self._wake[uid].set()
 
     def vanished(self, uid: str) -> None:
         """A TargetApp is gone."""
-        self._bodies.pop(uid, None)
+        self._known.pop(uid, None)
         self._runs.pop(uid, None)
         self._unfollow(uid, gone=True)
 
@@ -85,7 +98,7 @@ class Controller:
         """After a gap in the watch: forget TargetApps that are gone; changed ones come with the new watch."""
         listing = await self._services.client.list(TARGET_APPS, self._services.settings.namespace or None)
         present = {body["metadata"]["uid"] for body in listing.get("items") or []}
-        for uid in [uid for uid in self._bodies if uid not in present]:
+        for uid in [uid for uid in self._known if uid not in present]:
             self.vanished(uid)
 
     def pods_changed(self, cluster: str, namespace: str) -> None:
@@ -93,7 +106,7 @@ class Controller:
         for target in self.targets.values():
             prepared = target.prepared
             if prepared is not None and target.namespace == namespace and prepared.cluster.key == cluster:
-                target.resolve_instances()
+                following.resolve(target)
 
     # -- acting ------------------------------------------------------------------------------------------
 
@@ -103,14 +116,15 @@ class Controller:
         namespace = services.settings.namespace or None
         listing = await services.client.list(TARGET_APPS, namespace)
         runs = await services.ledger.all(namespace)
-        self._bodies = {body["metadata"]["uid"]: body for body in listing.get("items") or []}
+        bodies = {body["metadata"]["uid"]: body for body in listing.get("items") or []}
+        self._known = {uid: _Known.of(body) for uid, body in bodies.items()}
         self._runs = {}
         for run in runs:
             self._runs.setdefault(key_of(run).uid, []).append(run)
         self.acting = True
-        for uid in list(self._bodies):
+        for uid, body in bodies.items():
             if self._owns(uid):
-                self._follow(uid)
+                self._follow(body)
         self._writer = asyncio.create_task(self._write_statuses(), name="status writer")
         self.synced = True
         record(log, logging.INFO, "acting", targets=len(self.targets))
@@ -132,19 +146,16 @@ class Controller:
         for uid in [uid for uid in self.targets if not self._owns(uid)]:
             await self._flush(self.targets[uid])
             self._unfollow(uid, gone=False)
-        missing = [uid for uid in self._bodies if uid not in self.targets and self._owns(uid)]
-        for uid in missing:
-            body = self._bodies[uid]
-            namespace = body["metadata"]["namespace"]
+        for uid in [uid for uid in self._known if uid not in self.targets and self._owns(uid)]:
+            known = self._known[uid]
             try:
-                self._bodies[uid] = await self._services.client.get(
-                    TARGET_APPS, namespace, body["metadata"]["name"]
-                )
-                self._runs[uid] = await self._services.ledger.of_target(namespace, uid)
+                body = await self._services.client.get(TARGET_APPS, known.namespace, known.name)
+                self._runs[uid] = await self._services.ledger.of_target(known.namespace, uid)
             except ApiFailure as failure:
                 record(log, logging.WARNING, "reshare_failed", error=str(failure))
                 continue
-            self._follow(uid)
+            if body["metadata"]["uid"] == uid:
+                self._follow(body)
 
     async def flush(self) -> None:
         """Write every status that has something new."""
@@ -153,8 +164,9 @@ class Controller:
             return_exceptions=True,
         )
 
-    def _follow(self, uid: str) -> None:
-        target = self.targets[uid] = Target(self._bodies[uid], self._services)
+    def _follow(self, body: dict[str, Any]) -> None:
+        uid = body["metadata"]["uid"]
+        target = self.targets[uid] = Target(body, self._services)
         self._wake[uid] = asyncio.Event()
         self._wake[uid].set()
         self._workers[uid] = asyncio.create_task(self._work(target), name=f"target {target.name}")
@@ -167,7 +179,7 @@ class Controller:
         if worker is not None:
             worker.cancel()
         self._wake.pop(uid, None)
-        target.stop_polling()
+        following.stop(target)
         if target.prepared is not None:
             target.prepared.cluster.pods.release(target.namespace, uid)
         if gone:
@@ -202,7 +214,7 @@ class Controller:
         try:
             spec = read(target.spec_body)
             if spec.suspend:
-                target.suspended()
+                configuration.suspended(target)
                 return None
             prepared = await prepare(
                 spec,
@@ -213,34 +225,34 @@ class Controller:
             )
             missing = await missing_permissions(prepared, target.namespace) if prepared.actions else []
         except InvalidSpec as invalid:
-            target.failed("Ready", "InvalidSpec", "; ".join(invalid.problems[:5]))
+            configuration.failed(target, "Ready", "InvalidSpec", "; ".join(invalid.problems[:5]))
             return None
         except Unusable as unusable:
-            target.failed(unusable.condition, unusable.reason, str(unusable))
+            configuration.failed(target, unusable.condition, unusable.reason, str(unusable))
             return None
         except InvalidQuery as invalid:
-            target.failed("QueryValid", "InvalidSchema", str(invalid))
+            configuration.failed(target, "QueryValid", "InvalidSchema", str(invalid))
             return RECHECK
         except (MissingValue, KubeConfigError, Refused, Unresolvable) as absent:
-            target.failed("Ready", "MissingValue", str(absent))
+            configuration.failed(target, "Ready", "MissingValue", str(absent))
             return RECHECK
         except ApiFailure as failure:
-            target.failed("Ready", "ApiFailure", str(failure))
+            configuration.failed(target, "Ready", "ApiFailure", str(failure))
             return RECHECK
         except Exception as surprise:
             # Whatever a spec or a plugin provokes stays with its TargetApp.
             log.exception("configuring failed", extra={"fields": {"tapp": target.name}})
-            target.failed("Ready", "InternalError", f"{type(surprise).__name__}: {surprise}")
+            configuration.failed(target, "Ready", "InternalError", f"{type(surprise).__name__}: {surprise}")
             return RECHECK
         if needs_pods(spec) or not spec.selector.empty:
             prepared.cluster.pods.follow(target.namespace, target.uid)
-        target.configured(prepared, missing)
+        configuration.configured(target, prepared, missing)
         return None
 
     async def _review(self, target: Target) -> None:
         assert target.prepared is not None
         try:
-            target.authorization(await missing_permissions(target.prepared, target.namespace))
+            configuration.authorization(target, await missing_permissions(target.prepared, target.namespace))
         except ApiFailure as failure:
             record(log, logging.WARNING, "review_failed", tapp=target.name, error=str(failure))
 

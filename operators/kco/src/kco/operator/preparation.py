@@ -6,6 +6,7 @@ their parameters, references to Secrets, TLS material, permissions.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -24,6 +25,11 @@ from operator_kit.kube.client import KubeClient, Resource
 ACCESS_REVIEWS = Resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews", namespaced=False)
 
 
+USUAL_HEADERS: Mapping[str, str] = MappingProxyType(
+    {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "kco"}
+)
+
+
 class Unusable(Exception):
     """A TargetApp that cannot be monitored as it is; `condition` and `reason` are words of its status."""
 
@@ -34,13 +40,13 @@ class Unusable(Exception):
         self.problems = problems
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PreparedAction:
     handler: ActionHandler
     parameters: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """A TargetApp that can be monitored."""
 
@@ -102,12 +108,7 @@ async def prepare(
     if problems:
         raise Unusable("QueryValid", "InvalidQuery", [f"spec.{problem}" for problem in problems])
     actions = check_actions(spec, registry, enabled)
-    headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "kco"}
-    for header in spec.headers:
-        text = header.value
-        if header.value_from is not None:
-            text = await credentials.value(namespace, header.value_from)
-        headers[header.name] = " ".join((text or "").split("\n")).replace("\r", " ").strip()
+    headers = await _headers(spec, namespace, clusters) if spec.headers else USUAL_HEADERS
     warnings = []
     if spec.tls.insecure_skip_verify and (address is None or address.scheme == "https"):
         warnings.append("TLS certificates of the endpoint are not verified (tls.insecureSkipVerify)")
@@ -121,7 +122,20 @@ async def prepare(
         body["variables"] = spec.variables
     if query.operation_name:
         body["operationName"] = query.operation_name
-    return Prepared(spec, orjson.dumps(body), headers, tls, cluster, acting, actions, tuple(warnings))
+    # Copied: orjson's own bytes hold on to a buffer of several kilobytes, for each target.
+    question = bytes(memoryview(orjson.dumps(body)))
+    return Prepared(spec, question, headers, tls, cluster, acting, actions, tuple(warnings))
+
+
+async def _headers(spec: TargetAppSpec, namespace: str, clusters: Clusters) -> Mapping[str, str]:
+    """The usual headers and the TargetApp's own, with the values that it refers to."""
+    headers = dict(USUAL_HEADERS)
+    for header in spec.headers:
+        text = header.value
+        if header.value_from is not None:
+            text = await clusters.credentials.value(namespace, header.value_from)
+        headers[header.name] = " ".join((text or "").split("\n")).replace("\r", " ").strip()
+    return headers
 
 
 async def _tls(spec: TargetAppSpec, namespace: str, clusters: Clusters) -> TlsSettings:

@@ -86,7 +86,7 @@ class Operator:
         pool = Pool(guard)
         engine = PollEngine(
             pool,
-            bucket=Bucket(settings.rate_limit_requests, settings.rate_limit_burst, clock.monotonic()),
+            bucket=Bucket(settings.global_rate_limit, settings.global_rate_burst, clock.monotonic()),
             duration=self.metrics.poll_seconds.observe,
         )
         ledger = Ledger(

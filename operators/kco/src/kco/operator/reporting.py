@@ -18,14 +18,13 @@ Series = list[tuple[str, dict[str, str], float]]
 
 def status(target: Target) -> dict[str, Any]:
     """The whole status as it should be now."""
-    executed = sum(count for (_, word), count in target.counts.actions.items() if word != "dry_run")
     body: dict[str, Any] = {
         "observedGeneration": target.generation,
         "state": target.state_word,
         "endpoint": target.endpoint_text or None,
         "lastError": target.last_error or None,
-        "actionsExecuted": target.actions_before + executed,
-        "eventsGenerated": target.events_before + sum(target.counts.events.values()),
+        "actionsExecuted": target.actions_executed(),
+        "eventsGenerated": target.events_generated(),
         "conditions": target.conditions.write(),
         "rules": target.rule_entries(),
         "pods": {"selected": target.pod_counts[0], "ready": target.pod_counts[1]},

@@ -1,21 +1,17 @@
 """A target's runs: the order that a fired rule gives, and what its beginning and end mean for the target."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kco.actions.handler import FAILED, SKIPPED, SUCCEEDED, TIMED_OUT, Context
 from kco.actions.ledger import RunKey
 from kco.actions.queue import Ended, Order
 from kco.events.severity import NORMAL, WARNING
+from kco.operator.target import NOW, Followed, Target
 from kco.state.value import MISSING
 from operator_kit import logging as logs
 from operator_kit.clock import to_rfc3339
-
-if TYPE_CHECKING:
-    from kco.operator.target import Followed, Target
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +113,7 @@ def ended(target: Target, end: Ended) -> None:
             wait = order.rule.breaker.reset_after
             breaker = f"rule {order.key.rule}: held back for {wait:g} s after failures"
             target.say(WARNING, "BreakerOpen", breaker, kind="action")
-    target.recent_runs.append(
+    target.note_run(
         {
             "name": order.key.name,
             "rule": order.key.rule,
@@ -126,4 +122,4 @@ def ended(target: Target, end: Ended) -> None:
             "finishedAt": to_rfc3339(now),
         }
     )
-    target.want_now()
+    target.want_status(NOW)

@@ -10,6 +10,7 @@ import logging
 import random
 import ssl
 from collections.abc import Callable
+from functools import partial
 
 from kco.net.connection import Answer, Connection
 from kco.net.guard import Refused, Unresolvable
@@ -34,7 +35,7 @@ class PollEngine:
         self,
         pool: Pool,
         *,
-        bucket: Bucket | None = None,
+        bucket: Bucket,
         duration: Callable[[float], None] = lambda seconds: None,
         max_connecting: int = 200,
         spread: Callable[[float, float], float] = random.uniform,
@@ -69,8 +70,8 @@ class PollEngine:
         self._running = False
         if self._timer:
             self._timer.cancel()
-        for poll in list(self._flying):
-            poll.removed = True
+        for poll in self._flying:
+            poll.in_flight = None
         tasks = [*self._tasks, *([self._sweeper] if self._sweeper else [])]
         for task in tasks:
             task.cancel()
@@ -86,6 +87,7 @@ class PollEngine:
         moment = self._loop.time()
         self.polls[poll.key] = poll
         poll.shelf = self._pool.shelf(poll.place)
+        poll.done = partial(self._answered, poll)
         poll.planned = moment + (0.0 if at_once else phase(poll.key, poll.interval))
         self._plan(poll, poll.planned)
 
@@ -94,7 +96,7 @@ class PollEngine:
         poll = self.polls.pop(key, None)
         if poll is None:
             return
-        poll.removed = True
+        poll.in_flight = None
         self._schedule.drop(poll)
         connection = self._flying.pop(poll, None)
         if connection is not None:
@@ -129,20 +131,21 @@ class PollEngine:
         self._timer = None
         moment = self._loop.time()
         self.beat_at = moment
-        pop = self._schedule.pop
         # Moments within the next two milliseconds are taken along: timers are not finer than that anyway.
-        while (entry := pop(moment + 0.002)) is not None:
-            self._begin(entry[0], moment)
+        for poll in self._schedule.take(moment + 0.002):
+            self._begin(poll, moment)
         self._arm()
 
     def _begin(self, poll: Poll, moment: float) -> None:
-        for bucket in (poll.bucket, self._bucket):
-            if bucket is not None:
-                wait = bucket.take(moment)
-                if wait:
-                    poll.rate_limited += 1
-                    self._plan(poll, moment + wait)
-                    return
+        wait = poll.bucket.take(moment)
+        if not wait:
+            wait = self._bucket.take(moment)
+            if wait:
+                poll.bucket.give_back()
+        if wait:
+            poll.rate_limited += 1
+            self._plan(poll, moment + wait)
+            return
         poll.started_at = moment
         poll.deadline = moment + poll.timeout
         poll.requests += 1
@@ -150,30 +153,30 @@ class PollEngine:
         self._flying[poll] = connection
         if connection is not None:
             poll.in_flight = connection
-            connection.send(poll.request, poll.limit, self._answered(poll))
+            connection.send(poll.request, poll.limit, poll.done)
         else:
             self._spawn_connect(poll)
 
-    def _answered(self, poll: Poll) -> Callable[[Connection, Answer | None, str], None]:
-        def done(connection: Connection, answer: Answer | None, reason: str) -> None:
-            if poll.removed or poll.in_flight is not connection:
-                if answer is not None:
-                    self._pool.give(connection, self._loop.time())
-                return
-            if answer is not None:
-                if answer.status >= 300 and self._redirect(poll, connection, answer):
-                    return
-                moment = self._loop.time()
-                self._pool.give(connection, moment)
-                self._finish(poll, answer, moment)
-            elif connection.used > 1 and not connection.answered and self._loop.time() < poll.deadline:
-                # The server had closed an idle connection; that says nothing about the application.
-                self._spawn_connect(poll)
-            else:
-                category = "too_large" if "larger than" in reason else "connection"
-                self._fail(poll, Failure(category, reason, permanent=category == "too_large"))
+    def _answered(self, poll: Poll, connection: Connection, answer: Answer | None, reason: str) -> None:
+        moment = self._loop.time()
+        if answer is None:
+            self._unanswered(poll, connection, reason, moment)
+            return
+        if poll.in_flight is connection and answer.status >= 300 and self._redirect(poll, connection, answer):
+            return
+        self._pool.give(connection, moment)
+        if poll.in_flight is connection:
+            self._finish(poll, answer, moment)
 
-        return done
+    def _unanswered(self, poll: Poll, connection: Connection, reason: str, moment: float) -> None:
+        if poll.in_flight is not connection:
+            return
+        if connection.used > 1 and not connection.answered and moment < poll.deadline:
+            # The server had closed an idle connection; that says nothing about the application.
+            self._spawn_connect(poll)
+        else:
+            category = "too_large" if "larger than" in reason else "connection"
+            self._fail(poll, Failure(category, reason, permanent=category == "too_large"))
 
     def _redirect(self, poll: Poll, connection: Connection, answer: Answer) -> bool:
         """Follow a redirect where the target asked for it and it stays on the same place."""
@@ -184,7 +187,9 @@ class PollEngine:
             return False
         poll.hops += 1
         poll.requests += 1
-        connection.send(request, poll.limit, self._answered(poll))
+        poll.bucket.charge()
+        self._bucket.charge()
+        connection.send(request, poll.limit, poll.done)
         return True
 
     # -- connecting --------------------------------------------------------------------------------------
@@ -197,6 +202,8 @@ class PollEngine:
         task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, poll: Poll) -> None:
+        # Whoever takes the poll away meanwhile clears or changes `in_flight`.
+        task = asyncio.current_task()
         gate = self._connecting.setdefault(poll.place, asyncio.Semaphore(self._max_connecting))
         failure: Failure
         try:
@@ -216,17 +223,17 @@ class PollEngine:
         except OSError as refused:
             failure = Failure("connection", refused.strerror or str(refused))
         else:
-            if poll.removed or not self._running:
+            if poll.in_flight is not task:
                 self._pool.give(connection, self._loop.time())
                 return
             poll.in_flight = connection
             self._flying[poll] = connection
-            connection.send(poll.request, poll.limit, self._answered(poll))
+            connection.send(poll.request, poll.limit, poll.done)
             return
         finally:
             if not gate.locked() and not gate._waiters:
                 self._connecting.pop(poll.place, None)
-        if not poll.removed:
+        if poll.in_flight is task:
             self._fail(poll, failure)
 
     # -- ends --------------------------------------------------------------------------------------------
@@ -267,19 +274,13 @@ class PollEngine:
         self._tell(poll, None, failure)
 
     def _settle(self, poll: Poll, moment: float) -> None:
-        taken = moment - poll.started_at
-        poll.duration_sum += taken
-        self._duration(taken)
+        self._duration(moment - poll.started_at)
         poll.answered_at = moment
-        poll.attempt = 0
-        poll.hops = 0
+        poll.attempt = poll.hops = 0
         poll.in_flight = None
         self._flying.pop(poll, None)
-        planned = following(poll.planned, poll.interval, moment)
-        if planned > poll.planned + 1.5 * poll.interval:
-            poll.overruns += 1
-        poll.planned = planned
-        self._plan(poll, planned)
+        poll.planned = following(poll.planned, poll.interval, moment)
+        self._plan(poll, poll.planned)
 
     def _tell(self, poll: Poll, body: bytes | None, failure: Failure | None) -> None:
         try:

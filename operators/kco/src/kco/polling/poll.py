@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kco.net.connection import Answer, Connection
+from kco.net.connection import Answer, Connection, Done
 from kco.net.pool import Place
 from kco.polling.rate import Bucket
 
@@ -28,14 +28,12 @@ class Poll:
     """A polled instance. Mutable on purpose and without a task of its own: there are thousands."""
 
     __slots__ = (
-        "__weakref__",
         "answered_at",
         "attempt",
-        "attempts_left",
         "body",
         "bucket",
         "deadline",
-        "duration_sum",
+        "done",
         "failed",
         "hops",
         "in_flight",
@@ -43,14 +41,12 @@ class Poll:
         "key",
         "limit",
         "max_retries",
-        "overruns",
         "owner",
         "place",
         "planned",
         "rate_limited",
         "received",
         "redirected",
-        "removed",
         "request",
         "requests",
         "shelf",
@@ -72,7 +68,7 @@ class Poll:
         limit: int,
         received: Received,
         owner: object,
-        bucket: Bucket | None = None,
+        bucket: Bucket,
         redirected: Callable[[str], bytes | None] | None = None,
     ) -> None:
         self.key = key
@@ -91,6 +87,8 @@ class Poll:
         # The request for a redirect's Location on the same place, or None where it leads elsewhere.
         self.redirected = redirected
         self.hops = 0
+        # What the connection tells its answer to; the engine sets it once, not at every poll.
+        self.done: Done = _nobody
         self.shelf: list[Connection] = []
         self.body: bytes | None = None
         self.planned = 0.0
@@ -99,13 +97,14 @@ class Poll:
         self.deadline = 0.0
         self.attempt = 0
         self.in_flight: object | None = None
-        self.removed = False
         self.succeeded = 0
         self.failed = 0
         self.rate_limited = 0
         self.requests = 0
-        self.overruns = 0
-        self.duration_sum = 0.0
+
+
+def _nobody(connection: Connection, answer: Answer | None, reason: str) -> None:
+    """A poll that no engine has taken yet."""
 
 
 def judge(answer: Answer) -> Failure | None:

@@ -43,24 +43,25 @@ class Schedule(Generic[Key]):
         """Plan (or plan anew) a key."""
         self._counter += 1
         self._due[key] = due
-        heapq.heappush(self._heap, (due, self._counter, key))
-        if len(self._heap) > 64 and len(self._heap) > 4 * len(self._due):
+        heap = self._heap
+        heapq.heappush(heap, (due, self._counter, key))
+        if len(heap) > 4 * len(self._due) + 64:
             # Entries that were planned anew or dropped stay in the heap until popped; do not let them pile up.
-            self._heap = [(when, at, who) for when, at, who in self._heap if self._due.get(who) == when]
+            self._heap = [(when, at, who) for when, at, who in heap if self._due.get(who) == when]
             heapq.heapify(self._heap)
 
     def drop(self, key: Key) -> None:
         self._due.pop(key, None)
 
-    def pop(self, moment: float) -> tuple[Key, float] | None:
-        """The earliest key that is due by `moment`, taken out, with its planned time."""
-        heap = self._heap
+    def take(self, moment: float) -> list[Key]:
+        """All keys that are due by `moment`, the earliest first; they are not planned any more."""
+        heap, planned, taken = self._heap, self._due, []
         while heap and heap[0][0] <= moment:
             due, _, key = heapq.heappop(heap)
-            if self._due.get(key) == due:
-                del self._due[key]
-                return key, due
-        return None
+            if planned.get(key) == due:
+                del planned[key]
+                taken.append(key)
+        return taken
 
     def next_due(self) -> float | None:
         """When the earliest key is due."""

@@ -15,6 +15,8 @@ LOOK_BACK = 1.0
 class Forecaster:
     """Learns from every answer, changed or not."""
 
+    __slots__ = ("_latest", "_trends", "_triggers")
+
     def __init__(self, spec: TargetAppSpec) -> None:
         self._triggers: list[Trigger] = [
             leaf

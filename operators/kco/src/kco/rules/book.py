@@ -15,7 +15,7 @@ from kco.rules.trigger import Observation, about_endpoint
 from kco.spec.targetapp import Action, TargetAppSpec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fired:
     """A rule that fired: what the action queue is given."""
 
@@ -24,7 +24,7 @@ class Fired:
     decision: Decision
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stepped:
     """The outcome of one observation: `decisions` by rule name, `fired` in the order of the rules."""
 
@@ -35,6 +35,8 @@ class Stepped:
 
 class RuleBook:
     """Rules and memories of one TargetApp."""
+
+    __slots__ = ("_budget", "_due", "_memories", "_rules", "latest")
 
     def __init__(self, spec: TargetAppSpec, entries: Iterable[Mapping[str, Any]] = ()) -> None:
         self._memories: dict[tuple[str, str], RuleMemory] = {}
@@ -47,7 +49,7 @@ class RuleBook:
 
     def replace_rules(self, spec: TargetAppSpec) -> None:
         """Take over an edited spec: unchanged rules keep their memory, others start afresh."""
-        self._rules = list(spec.actions)
+        self._rules = spec.actions
         self._budget = spec.max_actions_per_hour
         names = {rule.rule for rule in self._rules}
         for key in [key for key in self._memories if key[0] not in names]:

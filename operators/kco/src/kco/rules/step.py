@@ -16,7 +16,7 @@ HOUR = 3600.0
 FIRED, IDLE, HELD, SUPPRESSED, LATCHED, CLEARED = "fired", "idle", "held", "suppressed", "latched", "cleared"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What a step came to. `due`: when to step again even if the state does not change.
 

@@ -14,7 +14,7 @@ from kco.spec.targetapp import Trigger
 from kco.state.value import MISSING, json_equal, show, values_at
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Forecast:
     """What the predictor says about one field: the probability of passing the trigger's threshold."""
 
@@ -22,7 +22,7 @@ class Forecast:
     expected: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What one poll showed. `previous` is MISSING at the first one."""
 
@@ -32,7 +32,7 @@ class Observation:
     forecasts: Mapping[int, Forecast] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One comparison's outcome, for explanations: `application.health equals unhealthy: is healthy`."""
 

@@ -7,6 +7,7 @@ a name, syntax errors). `selects` proves that a trigger's path is in the selecti
 
 import difflib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from graphql import (
@@ -54,6 +55,8 @@ class Query:
         return self.operation.name.value if self.operation.name else None
 
 
+# A thousand targets ask the same few questions; a parsed document is ten times the size of its text.
+@lru_cache(maxsize=16)
 def check_query(
     text: str,
     *,
