@@ -59,6 +59,7 @@ REFUSED = [
     (["up", "--port", "70000"], "--port 70000: give a number from 0 (any free port) to 65535"),
     (["up", "--name", "No Good"], "cluster name 'No Good': use lower-case letters"),
     (["up", "--state", "/no/such/folder/state"], "the folder /no/such/folder does not exist"),
+    (["up", "--history", "1"], "--history 1: give at least 100 changes"),
     (["up", "--pod-range", "10.250.0.1/24"], "--pod-range 10.250.0.1/24: 10.250.0.1/24 has host bits set"),
     (["up", "--pod-range", "10.250.0.0"], "--pod-range 10.250.0.0 has 1 addresses, and 8 are needed"),
     (["up", "--service-range", "127.0.0.0/8x"], "give a network such as"),

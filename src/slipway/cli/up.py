@@ -15,7 +15,7 @@ from slipway.cli.errors import CommandError
 from slipway.cluster.environment import addresses, instances
 from slipway.cluster.environment.addresses import RangeError
 from slipway.cluster.environment.kubeconfig import write_private
-from slipway.cluster.environment.options import ClusterOptions
+from slipway.cluster.environment.options import HISTORY, ClusterOptions
 
 RUNTIMES = ("auto", "namespaces", "process", "simulated")
 
@@ -42,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pod-range", default="", metavar="CIDR", help="addresses of pods (default: a free range)"
     )
+    parser.add_argument(
+        "--history",
+        type=int,
+        default=HISTORY,
+        metavar="N",
+        help="how many changes are kept for watches that resume (default %(default)s)",
+    )
     parser.add_argument("--service-range", default="", metavar="CIDR", help="addresses of Services")
     parser.add_argument("--detach", "-d", action="store_true", help="return when the cluster is ready")
 
@@ -52,6 +59,8 @@ def options_of(arguments: argparse.Namespace) -> ClusterOptions:
         raise CommandError(f"--nodes {arguments.nodes}: give a number from 0 to 5000", 2)
     if not 0 <= arguments.port <= 65535:
         raise CommandError(f"--port {arguments.port}: give a number from 0 (any free port) to 65535", 2)
+    if arguments.history < 100:
+        raise CommandError(f"--history {arguments.history}: give at least 100 changes", 2)
     state = None if arguments.state == "memory" else Path(arguments.state).expanduser().absolute()
     if state is not None and not state.parent.is_dir():
         raise CommandError(f"--state {arguments.state}: the folder {state.parent} does not exist", 2)
@@ -76,6 +85,7 @@ def options_of(arguments: argparse.Namespace) -> ClusterOptions:
         tls=not arguments.http,
         pod_range=arguments.pod_range,
         service_range=arguments.service_range,
+        window=arguments.history,
         images=instances.home() / "images.yaml",
         behaviours=behaviours,
         data=folder / "data",

@@ -36,6 +36,11 @@ async def test_tutorial_names_are_served_out_of_the_box(images: Images) -> None:
         assert image.entrypoint or image.command, name
 
 
+async def test_python_is_found_by_its_name_in_the_stand_in(images: Images) -> None:
+    image = await images.resolve("python")
+    assert Path(image.env["PATH"].partition(":")[0], "python").exists()
+
+
 async def test_an_unknown_name_fails_and_says_what_to_do(images: Images) -> None:
     with pytest.raises(ImageError, match=r"slipway images add example\.com/app:1 --command") as caught:
         await images.resolve("example.com/app:1")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+HISTORY = 20_000  # changes
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterOptions:
@@ -31,7 +33,7 @@ class ClusterOptions:
     service_account_admission: bool = True
     anonymous: bool = True
     tokens: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)  # token: (user, groups)
-    window: int = 20_000
+    window: int = HISTORY
     service_range: str = ""  # empty: a free range, 10.96.0.0/16 if it is
     pod_range: str = ""  # the same, 10.244.0.0/16
     images: Path | None = None  # what image names stand for, see nodes/images.py; read at each pull

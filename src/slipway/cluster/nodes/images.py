@@ -24,7 +24,11 @@ import yaml
 _FIELDS = {
     "match", "command", "args", "env", "workingDir", "user", "rootfs", "oci", "python", "requires", "paths",
 }  # fmt: skip
-_WORDS = {"{python}": sys.executable, "{data}": str(Path(__file__).parent / "data")}
+_WORDS = {
+    "{python}": sys.executable,
+    "{bin}": str(Path(sys.executable).parent),
+    "{data}": str(Path(__file__).parent / "data"),
+}
 
 
 class ImageError(Exception):
@@ -224,7 +228,7 @@ def _overlaid(base: Image, words: Mapping[str, Any]) -> Image:
         base.id,
         entrypoint,
         command,
-        {**base.env, **{key: str(value) for key, value in (words.get("env") or {}).items()}},
+        {**base.env, **{key: _words([str(value)])[0] for key, value in (words.get("env") or {}).items()}},
         words.get("workingDir") or base.working_dir,
         str(words.get("user", base.user)),
         base.layers,

@@ -41,7 +41,7 @@ async def create_decoded(
     resource = call.resource
     check_place(obj, resource.namespaced, call.namespace, call.name)
     metadata = meta(obj)
-    if metadata.get("resourceVersion"):
+    if _number(metadata.get("resourceVersion")):
         raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
     definition.default(obj)
     _prepare_metadata(registry, call, definition, obj)
@@ -57,6 +57,12 @@ async def create_decoded(
     _validate(registry, call, definition, obj)
     await registry.admission.validate(call, obj, None)
     return _store(registry, call, definition, obj)
+
+
+def _number(version: object) -> int:
+    """A resourceVersion as a number; 0 for what is none, which a create takes no notice of."""
+    text = str(version or "")
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def _prepare_metadata(registry: Registry, call: Call, definition: Definition, obj: Object) -> None:

@@ -35,6 +35,7 @@ from slipway.cluster.status import StatusError, forbidden, method_not_allowed, r
 
 Object = dict[str, Any]
 JSON = {"content-type": "application/json"}
+ENDED = orjson.OPT_APPEND_NEWLINE  # as every JSON document of the API server; clients compare them as text
 _METHOD_VERBS: dict[str, Verb] = {
     "GET": "get",
     "POST": "create",
@@ -52,7 +53,7 @@ SubresourceHandler = Callable[[Call, Request], Awaitable[Response]]
 
 
 def status_response(error: StatusError) -> Response:
-    return Response(error.code, {**JSON, **error.headers}, orjson.dumps(error.to_object()))
+    return Response(error.code, {**JSON, **error.headers}, orjson.dumps(error.to_object(), option=ENDED))
 
 
 class ApiServer:
@@ -178,7 +179,7 @@ class ApiServer:
                 return await special(call, request)
             check_write_options(call.options, call.verb, apply=False)
             answered = self._reviews.answer(call, object_body(request, call.resource.kind))
-            return Response(201, dict(JSON), orjson.dumps(answered))
+            return Response(201, dict(JSON), orjson.dumps(answered, option=ENDED))
         definition = self.registry.definitions.of(call.resource)
         store = self.registry.store
         shown = Presentation(request, definition, call.verb, self.registry.clock)
@@ -263,7 +264,7 @@ class ApiServer:
             "status": "Success",
             "details": details,
         }
-        return Response(200, dict(JSON), orjson.dumps(status))
+        return Response(200, dict(JSON), orjson.dumps(status, option=ENDED))
 
 
 def _attributes(request: Request, target: Target | None) -> Attributes:

@@ -26,7 +26,8 @@ Handler = Callable[[Call, Request], Awaitable[Response]]
 
 
 def answer(obj: Object, status: int = 200) -> Response:
-    return Response(status, {"content-type": "application/json"}, orjson.dumps(obj))
+    body = orjson.dumps(obj, option=orjson.OPT_APPEND_NEWLINE)
+    return Response(status, {"content-type": "application/json"}, body)
 
 
 def object_subresources(registry: Registry, signer: TokenSigner) -> dict[tuple[str, str], Handler]:
