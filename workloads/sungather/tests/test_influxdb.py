@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -149,21 +150,31 @@ async def test_a_database_that_does_not_exist_blocks_until_it_is_made(run, hybri
     await eventually(lambda: exporter.outbox.counts["sent"] >= 1, 10)
 
 
+LINE = re.compile(
+    r"(?P<point>(?:[^, \\]|\\.)+),inverter=(?P<tag>(?:[^,= \\]|\\.)+) "
+    r"(?P<field>(?:[^,= \\]|\\.)+)=(?P<value>-?\d+\.\d+(?:e[+-]?\d+)?|\"(?:[^\"\\]|\\.)*\") (?P<stamp>\d{19})"
+)
+
+
 class Strict:
-    """A stand-in for InfluxDB 2 or 3 that accepts only exactly right requests, or answers as told."""
+    """A stand-in for InfluxDB 2 and 3, by their documentation: it checks path, query, token, bucket and every line, knows
+    each field's type, and answers in their words. `answers` come first: what it is told to say instead."""
+
+    ORGANISATION, BUCKET, TOKEN = "home", "sun", "hush"
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.requests: list[tuple[str, dict, dict]] = []
         self.answers: list[tuple[int, str, dict]] = []
+        self.types: dict[tuple[str, str], type] = {}
+        """Text or number, for each measurement and field."""
         self.delay = 0.0
         self.url = ""
-        self.bad = ""
 
     async def start(self) -> None:
         app = web.Application()
-        app.router.add_post("/api/v2/write", self._write)
-        app.router.add_post("/api/v3/write_lp", self._write)
+        app.router.add_post("/api/v2/write", self._version_2)
+        app.router.add_post("/api/v3/write_lp", self._version_3)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -172,22 +183,63 @@ class Strict:
     async def stop(self) -> None:
         await self._runner.cleanup()
 
-    async def _write(self, request: web.Request) -> web.Response:
-        self.requests.append((request.path, dict(request.query), dict(request.headers)))
+    async def _version_2(self, request: web.Request) -> web.Response:
+        def refuse(status: int, code: str, message: str) -> web.Response:
+            return web.json_response({"code": code, "message": message}, status=status)
+
+        if told := await self._told(request):
+            return told
+        query = dict(request.query)
+        if request.headers.get("Authorization") != f"Token {self.TOKEN}":
+            return refuse(401, "unauthorized", "unauthorized access")
+        if query.get("org") != self.ORGANISATION:
+            return refuse(404, "not found", f'organization name "{query.get("org")}" not found')
+        if query.get("bucket") != self.BUCKET:
+            return refuse(404, "not found", f'bucket "{query.get("bucket")}" not found')
+        if query.get("precision") != "ns":
+            return refuse(400, "invalid", "invalid precision; valid precision units are ns, us, ms, and s")
         body = (await request.read()).decode()
-        await asyncio.sleep(self.delay)
-        if self.answers:
-            status, text, headers = self.answers.pop(0)
-            return web.Response(status=status, text=text, headers=headers)
-        if self.bad and self.bad in body:
-            return web.json_response({"code": "invalid", "message": f"{self.bad}: type conflict"}, status=400)
-        for line in body.split("\n"):
-            measurement, fields, stamp = line.rsplit(" ", 2)
-            assert measurement.count(",") == 1
-            assert "=" in fields
-            assert len(stamp) == 19
-        self.lines += body.split("\n")
+        if bad := [line for line in body.split("\n") if not LINE.fullmatch(line)]:
+            return refuse(400, "invalid", f"unable to parse '{bad[0]}'")
+        if conflict := self._take(body):
+            return refuse(422, "unprocessable entity", f"failure writing points: partial write: {conflict}")
         return web.Response(status=204)
+
+    async def _version_3(self, request: web.Request) -> web.Response:
+        if told := await self._told(request):
+            return told
+        if request.headers.get("Authorization") != f"Bearer {self.TOKEN}":
+            return web.Response(status=401, text="the request was not authenticated")
+        if dict(request.query) != {"db": self.BUCKET, "precision": "nanosecond"}:
+            return web.json_response({"error": "serde error: invalid query"}, status=400)
+        body = (await request.read()).decode()
+        bad = next((line for line in body.split("\n") if not LINE.fullmatch(line)), "")
+        if problem := bad or self._take(body):
+            told = {"error": "partial write of line protocol occurred", "data": [{"error_message": problem}]}
+            return web.json_response(told, status=400)
+        return web.Response(status=204)
+
+    async def _told(self, request: web.Request) -> web.Response | None:
+        self.requests.append((request.path, dict(request.query), dict(request.headers)))
+        await asyncio.sleep(self.delay)
+        if not self.answers:
+            return None
+        status, text, headers = self.answers.pop(0)
+        return web.Response(status=status, text=text, headers=headers)
+
+    def _take(self, body: str) -> str:
+        """Store what fits; the conflict of what does not."""
+        conflict = ""
+        for line in body.split("\n"):
+            found = LINE.fullmatch(line)
+            kind = str if found["value"].startswith('"') else float
+            if self.types.setdefault((found["point"], found["field"]), kind) is kind:
+                self.lines.append(line)
+            else:
+                conflict = (
+                    f"field type conflict: input field {found['field']!r} on measurement {found['point']!r}"
+                )
+        return conflict
 
 
 @pytest.fixture
@@ -250,9 +302,31 @@ async def test_each_refusal_has_its_class_and_keeps_the_reading(
     await eventually(lambda: exporter.outbox.counts["sent"] >= 1)
 
 
+@pytest.mark.parametrize(
+    ("version", "wrong", "words"),
+    [
+        ("2", {"token": "hushed"}, "credentials"),
+        ("2", {"bucket": "moon"}, "moon was not found"),
+        ("2", {"org": "away"}, "away"),
+        ("3", {"token": "hushed"}, "credentials"),
+    ],
+)
+async def test_a_wrong_setting_blocks_and_says_which(
+    run, hybrid, strict, eventually, caplog, version, wrong, words
+):
+    settings = {"version": version, "token": "hush", "org": "home"} | wrong
+    application = run({"port": hybrid.port}, [export(strict.url, **settings)])
+    await application.start()
+    exporter = application.exporters[0]
+    await eventually(lambda: str(exporter.status.state) == "blocked")
+    assert words in exporter.status.last_error
+    assert "hush" not in caplog.text
+    assert exporter.outbox.waiting >= 1
+
+
 async def test_retry_after_is_respected(run, hybrid, strict, eventually):
     strict.answers = [(429, "slow down", {"Retry-After": "30"})]
-    application = run({"port": hybrid.port}, [export(strict.url, version="2", token="t", org="home")])
+    application = run({"port": hybrid.port}, [export(strict.url, version="2", token="hush", org="home")])
     await application.start()
     exporter = application.exporters[0]
     await eventually(lambda: str(exporter.status.state) == "retrying")
@@ -261,10 +335,11 @@ async def test_retry_after_is_respected(run, hybrid, strict, eventually):
     assert len(strict.requests) == 1, "new readings do not cut the pause short"
 
 
-async def test_a_bad_point_among_many_readings_costs_only_itself(run, hybrid, strict, eventually):
+@pytest.mark.parametrize("version", ["2", "3"])
+async def test_a_bad_point_among_many_readings_costs_only_itself(run, hybrid, strict, eventually, version):
     strict.answers = [(503, "", {})]
-    strict.bad = "load_power_hybrid"
-    application = run({"port": hybrid.port}, [export(strict.url, version="2", token="t", org="home")])
+    strict.types["power", "load_power_hybrid"] = str
+    application = run({"port": hybrid.port}, [export(strict.url, version=version, token="hush", org="home")])
     for _ in range(5):
         await application.collector.collect()
     await application.start()
@@ -277,7 +352,7 @@ async def test_a_bad_point_among_many_readings_costs_only_itself(run, hybrid, st
 
 async def test_413_makes_the_batches_smaller(run, hybrid, strict, eventually):
     strict.answers = [(413, "too large", {}), (413, "too large", {})]
-    application = run({"port": hybrid.port}, [export(strict.url, version="2", token="t", org="home")])
+    application = run({"port": hybrid.port}, [export(strict.url, version="2", token="hush", org="home")])
     for _ in range(8):
         await application.collector.collect()
     await application.start()
@@ -287,8 +362,8 @@ async def test_413_makes_the_batches_smaller(run, hybrid, strict, eventually):
 
 async def test_a_database_that_never_answers_or_is_gone_is_retried(run, hybrid, strict, eventually):
     strict.delay = 5
-    slow = export(strict.url, version="2", token="t", org="home")
-    gone = export("http://127.0.0.1:1", version="2", token="t", org="home")
+    slow = export(strict.url, version="2", token="hush", org="home")
+    gone = export("http://127.0.0.1:1", version="2", token="hush", org="home")
     application = run({"port": hybrid.port, "timeout": 0.4}, [slow, gone])
     await application.start()
     await eventually(lambda: all(str(e.status.state) == "retrying" for e in application.exporters))

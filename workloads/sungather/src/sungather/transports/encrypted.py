@@ -9,21 +9,12 @@ for one calendar day. One reply's length has one byte: at most 123 words.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import date
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from sungather.clock import Clock
-from sungather.registers.register import Kind
-from sungather.transports.modbus import (
-    check_reply,
-    connect,
-    end,
-    read_request,
-    words_from_reply,
-    write_request,
-)
+from sungather.transports.modbus import Questions, check_reply, connect, end
 from sungather.transports.transport import BrokenReply, NoReply, Unreachable
 
 GET_KEY = bytes.fromhex("68680000 0006f704 0ae70008")
@@ -57,7 +48,7 @@ class Cipherbox:
         return plain[2 : header[2]]
 
 
-class EncryptedModbus:
+class EncryptedModbus(Questions):
     """Encrypted Modbus TCP; falls to plain frames when the inverter offers no key."""
 
     max_words = 123
@@ -103,14 +94,6 @@ class EncryptedModbus:
         offered = reply[9:25]
         self._box = None if offered in _NO_KEY else Cipherbox(offered)
         self._key_day = self._clock.local().date()
-
-    async def read(self, kind: Kind, address: int, count: int) -> Sequence[int]:
-        return words_from_reply(await self._ask(read_request(kind, address, count)), count)
-
-    async def write(self, address: int, words: Sequence[int]) -> None:
-        request = write_request(address, words)
-        if await self._ask(request) != request[1:5]:
-            raise BrokenReply("write was confirmed with another address or value")
 
     async def _ask(self, request: bytes) -> bytes:
         if self._reader is None or self._writer is None:

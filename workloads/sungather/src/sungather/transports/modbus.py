@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import ssl
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -56,6 +57,21 @@ def words_from_reply(payload: bytes, count: int) -> tuple[int, ...]:
         size = (len(payload) - 1) // 2 if payload else 0
         raise BrokenReply(f"reply has {size} words, asked for {count}")
     return struct.unpack(f">{count}H", payload[1:])
+
+
+class Questions(ABC):
+    """Reads and writes, for whatever can carry a request there and the payload of its reply back."""
+
+    @abstractmethod
+    async def _ask(self, request: bytes) -> bytes: ...
+
+    async def read(self, kind: Kind, address: int, count: int) -> Sequence[int]:
+        return words_from_reply(await self._ask(read_request(kind, address, count)), count)
+
+    async def write(self, address: int, words: Sequence[int]) -> None:
+        request = write_request(address, words)
+        if await self._ask(request) != request[1:5]:
+            raise BrokenReply("write was confirmed with another address or value")
 
 
 class Link(asyncio.Protocol):
@@ -133,7 +149,7 @@ class Link(asyncio.Protocol):
             self._transport.abort()
 
 
-class ModbusTcp:
+class ModbusTcp(Questions):
     """Plain Modbus TCP, or inside TLS when a context is given."""
 
     max_words = 125
@@ -170,14 +186,6 @@ class ModbusTcp:
         link, self._link = self._link, None
         if link is not None:
             await link.close()
-
-    async def read(self, kind: Kind, address: int, count: int) -> Sequence[int]:
-        return words_from_reply(await self._ask(read_request(kind, address, count)), count)
-
-    async def write(self, address: int, words: Sequence[int]) -> None:
-        request = write_request(address, words)
-        if await self._ask(request) != request[1:5]:
-            raise BrokenReply("write was confirmed with another address or value")
 
     async def _ask(self, request: bytes) -> bytes:
         if self._link is None:
