@@ -12,32 +12,55 @@ from typing import Any
 from slipway.cluster.exchange import Identity
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.creating import create
-from slipway.cluster.registry.registry import Registry
+from slipway.cluster.registry.registry import Registry, stamped
+from slipway.cluster.schema.resource import Resource
 from slipway.cluster.status import StatusError
+from slipway.cluster.store import Put
 
 Object = dict[str, Any]
 _LOOPBACK = Identity("system:apiserver", ("system:masters",))
 
 
 @cache
-def _objects() -> list[Object]:
-    loaded: list[Object] = json.loads((files(__package__) / "bootstrap.json").read_text())["objects"]
+def _objects(name: str) -> list[Object]:
+    loaded: list[Object] = json.loads((files(__package__) / name).read_text())["objects"]
     return loaded
 
 
-async def bootstrap(registry: Registry, policy: Iterable[Object] = ()) -> None:
-    """Create the objects that are missing; existing ones stay as they are. `policy` is more of them: the roles of
-    the cluster's own parts."""
-    for obj in [*_objects(), *policy]:
+async def bootstrap(registry: Registry, more: Iterable[Object] = ()) -> None:
+    """Create the objects that are missing; existing ones stay as they are. `more` is what the cluster's own parts
+    need."""
+    for obj in _objects("bootstrap.json"):
+        await ensure(registry, copy.deepcopy(obj))
+    for obj in _objects("bootstrap_policy.json"):
+        _keep(registry, obj)
+    for obj in more:
         await ensure(registry, copy.deepcopy(obj))
 
 
-async def ensure(registry: Registry, obj: Object) -> None:
+def _keep(registry: Registry, obj: Object) -> None:
+    """Store an object of upstream's policy, which the data has in the form in which it is stored."""
+    metadata, now = obj["metadata"], registry.clock.timestamp()
+    definition = registry.definitions.of(_resource(registry, obj))
+    key = definition.key(metadata.get("namespace", ""), metadata["name"])
+    if registry.store.get(definition.bucket, key) is not None:
+        return
+    managers = [{**entry, "time": now} for entry in metadata["managedFields"]]
+    owned = {"uid": registry.new_uid(), "creationTimestamp": now, "managedFields": managers}
+    stored = {**obj, "metadata": {**metadata, **owned}}
+    registry.store.commit(Put(definition.bucket, key, lambda r: stamped(stored, r), expected=0))
+
+
+def _resource(registry: Registry, obj: Object) -> Resource:
     group, _, version = obj["apiVersion"].rpartition("/")
     resource = registry.definitions.catalogue.by_kind(group, version, obj["kind"])
     if resource is None:
         raise LookupError(f"bootstrap: {obj['apiVersion']} {obj['kind']} is not served")
-    metadata = obj["metadata"]
+    return resource
+
+
+async def ensure(registry: Registry, obj: Object) -> None:
+    resource, metadata = _resource(registry, obj), obj["metadata"]
     definition = registry.definitions.of(resource)
     key = definition.key(metadata.get("namespace", ""), metadata["name"])
     if registry.store.get(definition.bucket, key) is not None:

@@ -1,4 +1,4 @@
-"""What controllers, scheduler and people may do: ClusterRoles and bindings, made from `roles.json`."""
+"""What this cluster's controllers, scheduler and nodes may do beside upstream's roles: made from `roles.json`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from slipway.cluster.client.resources import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLE
 from slipway.cluster.status import StatusError
 
 _GROUP = "rbac.authorization.k8s.io"
-_AGGREGATE = "rbac.authorization.k8s.io/aggregate"
 
 
 @cache
@@ -23,30 +22,17 @@ def _data() -> dict[str, Any]:
 
 
 def policy() -> list[Object]:
-    """The ClusterRoles and ClusterRoleBindings that a cluster's own parts need, as upstream names them."""
+    """The ClusterRoles and ClusterRoleBindings that a cluster's own parts need beside upstream's."""
     objects = []
     for account, rules in _data()["roles"].items():
         subject = {"kind": "ServiceAccount", "name": account, "namespace": "kube-system"}
-        objects += _pair(f"system:controller:{account}", rules, subject)
+        objects += [_role(f"slipway:controller:{account}", rules)]
+        objects += [_binding(f"slipway:controller:{account}", f"slipway:controller:{account}", subject)]
     for user, rules in _data()["users"].items():
-        objects += _pair(user, rules, {"apiGroup": _GROUP, "kind": "User", "name": user})
-    return [*objects, *_user_roles()]
-
-
-def _user_roles() -> list[Object]:
-    """`admin`, `edit` and `view` for people, each gathered from what is labelled for it."""
-    above = {"view": "edit", "edit": "admin"}
-    objects = []
-    for name, rules in _data()["aggregated"].items():
-        part = _role(f"system:aggregate-to-{name}", rules)
-        part["metadata"]["labels"][f"{_AGGREGATE}-to-{name}"] = "true"
-        whole = _role(name, [])
-        whole["aggregationRule"] = {
-            "clusterRoleSelectors": [{"matchLabels": {f"{_AGGREGATE}-to-{name}": "true"}}]
-        }
-        if name in above:
-            whole["metadata"]["labels"][f"{_AGGREGATE}-to-{above[name]}"] = "true"
-        objects += [part, whole]
+        name = user.replace("system:", "slipway:")
+        objects += [_role(name, rules), _binding(name, name, _subject("User", user))]
+    # Upstream's nodes are authorized each for what it runs; ours by a role for all of them.
+    objects.append(_binding("slipway:nodes", "system:node", _subject("Group", "system:nodes")))
     return objects
 
 
@@ -61,30 +47,24 @@ async def ensure_policy(client: Client) -> None:
                 raise
 
 
-def _pair(name: str, rules: list[Any], subject: dict[str, str]) -> list[Object]:
-    reference = {"apiGroup": _GROUP, "kind": "ClusterRole", "name": name}
-    binding = {
+def _subject(kind: str, name: str) -> dict[str, str]:
+    return {"apiGroup": _GROUP, "kind": kind, "name": name}
+
+
+def _binding(name: str, role: str, subject: dict[str, str]) -> Object:
+    return {
         "apiVersion": f"{_GROUP}/v1",
         "kind": "ClusterRoleBinding",
-        "metadata": _metadata(name),
-        "roleRef": reference,
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": _GROUP, "kind": "ClusterRole", "name": role},
         "subjects": [subject],
     }
-    return [_role(name, rules), binding]
 
 
 def _role(name: str, rules: list[Any]) -> Object:
     return {
         "apiVersion": f"{_GROUP}/v1",
         "kind": "ClusterRole",
-        "metadata": _metadata(name),
+        "metadata": {"name": name},
         "rules": rules,
-    }
-
-
-def _metadata(name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"},
-        "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
     }
