@@ -12,7 +12,8 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,19 @@ def _connect(path: Path, schema: str) -> sqlite3.Connection:
     database.execute("PRAGMA cache_size=-512")
     database.executescript(schema)
     return database
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """All of it or nothing. Some faults, such as a full disk, may have ended the transaction already."""
+    database.execute("BEGIN")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
 
 
 class StateFolder:
@@ -99,15 +113,10 @@ class Ledger:
 
     def take(self, id: str, at: float, payloads: Mapping[str, str | None], facts: Mapping[str, Any]) -> None:
         """Write down a reading's payload for each export, with the counters it moved."""
-        self._db.execute("BEGIN")
-        try:
+        with transaction(self._db):
             self._db.execute("INSERT OR REPLACE INTO taken VALUES (?, ?, ?)", (id, at, json.dumps(payloads)))
             for key, value in facts.items():
                 self.remember(key, value)
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
 
     def handed_over(self, id: str) -> None:
         """Every queue has it."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sungather.exports.destination import Item
-from sungather.ledger import open_database
+from sungather.ledger import open_database, transaction
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, at REAL NOT NULL,
@@ -29,13 +29,18 @@ class Outbox:
         self._db = open_database(folder / f"outbox-{name}.sqlite", _SCHEMA)
         self._max_items, self._max_bytes = max_items, max_bytes
         self._kept_sent = min(_KEPT_SENT, max(1, max_items // 4))
+        self.waiting = self._bytes = self._sent_rows = 0
+        self._take_stock()
+        self.counts: dict[str, int] = {"sent": 0, "dropped": 0, "rejected": 0, "failures": 0}
+        self.counts.update(dict(self._db.execute("SELECT name, value FROM counts")))
+
+    def _take_stock(self) -> None:
+        """Count what the file has; afterwards every change is counted along."""
         row = self._db.execute(
             "SELECT count(*), coalesce(sum(length(payload)), 0) FROM items WHERE sent = 0"
         ).fetchone()
         self.waiting, self._bytes = int(row[0]), int(row[1])
         self._sent_rows = int(self._db.execute("SELECT count(*) FROM items WHERE sent = 1").fetchone()[0])
-        self.counts: dict[str, int] = {"sent": 0, "dropped": 0, "rejected": 0, "failures": 0}
-        self.counts.update(dict(self._db.execute("SELECT name, value FROM counts")))
 
     def close(self) -> None:
         self._db.close()
@@ -72,7 +77,16 @@ class Outbox:
     def done(self, sent: Iterable[Item], rejected: Iterable[Item] = ()) -> None:
         """Take items out of the queue: sent ones are kept for a while, rejected ones are gone."""
         sent, rejected = list(sent), list(rejected)
-        self._db.execute("BEGIN")
+        try:
+            with transaction(self._db):
+                self._move(sent, rejected)
+        except BaseException:
+            self._take_stock()
+            raise
+        self.count("sent", len(sent))
+        self.count("rejected", len(rejected))
+
+    def _move(self, sent: list[Item], rejected: list[Item]) -> None:
         for item in sent:
             moved = self._db.execute(
                 "UPDATE items SET sent = 1 WHERE seq = ? AND sent = 0", (item.seq,)
@@ -90,9 +104,6 @@ class Outbox:
                 (surplus,),
             )
             self._sent_rows -= surplus
-        self._db.execute("COMMIT")
-        self.count("sent", len(sent))
-        self.count("rejected", len(rejected))
 
     def _left(self, item: Item, rows: int) -> None:
         """Items that were dropped by the bounds meanwhile have left already."""
