@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sungrow_simulator.inverter import Inverter
 from sungrow_simulator.registers import encode_number
-from sungrow_simulator.server import ModbusServer
+from sungrow_simulator.wire.answers import Answers
+from sungrow_simulator.wire.modbus import ModbusTcp
 
 START = datetime(2026, 6, 1, 0, 0)
 
@@ -52,7 +53,7 @@ async def ask(port: int, pdu: bytes) -> bytes:
 
 
 async def test_two_inverters_answer_a_raw_client_and_stop_frees_the_port() -> None:
-    servers = [ModbusServer(Inverter(p, START)) for p in ("SH10RT", "SG10RT")]
+    servers = [ModbusTcp(Answers(Inverter(p, START))) for p in ("SH10RT", "SG10RT")]
     for server in servers:
         await server.start()
     codes = [await ask(s.port, struct.pack(">BHH", 4, 4999, 1)) for s in servers]
@@ -65,6 +66,6 @@ async def test_two_inverters_answer_a_raw_client_and_stop_frees_the_port() -> No
     assert await ask(port, struct.pack(">BHH", 4, 4999, 126)) == b"\x84\x03"
     for server in servers:
         await server.stop()
-    again = ModbusServer(Inverter("SH10RT", START))
+    again = ModbusTcp(Answers(Inverter("SH10RT", START)))
     await again.start(port=port)
     await again.stop()

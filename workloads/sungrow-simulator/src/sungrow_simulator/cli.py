@@ -8,14 +8,15 @@ import contextlib
 from datetime import datetime
 
 from sungrow_simulator.inverter import Inverter
-from sungrow_simulator.server import ModbusServer
+from sungrow_simulator.wire.answers import Answers
+from sungrow_simulator.wire.modbus import ModbusTcp
 
 
 async def run(profile: str, fast: float, port: int, seed: int) -> None:
     """Serve until interrupted, one line a real second."""
     start = datetime.now().replace(hour=5, minute=0, second=0, microsecond=0)
     inverter = Inverter(profile, start, seed)
-    server = ModbusServer(inverter)
+    server = ModbusTcp(Answers(inverter))
     await server.start(port=port)
     print(f"{profile} on 127.0.0.1:{server.port}, unit 1", flush=True)
     loop = asyncio.get_running_loop()
