@@ -17,6 +17,8 @@ _SCALARS = frozenset(
 )
 _OVER_ELEMENTS = frozenset({"isSorted", "sum", "max", "min", "indexOf", "lastIndexOf", "join"})
 _COMPARISONS = frozenset({"_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_"})
+# What names a place in the object that is looked at.
+_PATHS = (syntax.Name, syntax.Select, syntax.Index)
 # What one round of a macro costs besides its body, by how cel-go expands it.
 _ROUND = {"all": 3, "exists": 4, "existsOne": 2, "map": 12, "filter": 13, "transformList": 12}
 
@@ -56,6 +58,8 @@ class _Estimator:
         kind = self.kind(node)
         if kind.limit is not None:
             return kind.limit
+        if isinstance(node, _PATHS) and (kind.fields is not None or kind.name in _SCALARS):
+            return 0  # upstream asks the schema, which gives objects and scalars no length
         return 1 if kind.name in _SCALARS or ("." in kind.name and kind.fields is None) else UNBOUNDED
 
     def cost(self, node: Node) -> int:
@@ -100,7 +104,7 @@ class _Estimator:
         total = sum(self.cost(arg) for arg in args)
         sizes = [self.size(arg) for arg in args]
         if node.function in _COMPARISONS:
-            return total + max(min(sizes) // 10, 1)
+            return total + -(-min(sizes) // 10)
         if node.function == "_+_" and self.kind(node).name in ("string", "bytes", "list"):
             self.sizes[node] = min(sum(sizes), UNBOUNDED)
             return total + (1 if self.kind(node).name == "list" else max(self.sizes[node] // 10, 1))

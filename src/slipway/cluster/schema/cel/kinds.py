@@ -64,8 +64,8 @@ _PYTHON: dict[str, type | tuple[type, ...]] = {
     "optional_type": Optional,
     "type": TypeValue,
 }
-# Kinds that `null` may stand for.
-_NULLABLE = frozenset({"null", "timestamp", "duration", "dyn"})
+# Kinds that `null` may be compared with. Never true of an optional, but cel-go compiles it, and public rules do it.
+_NULLABLE = frozenset({"null", "timestamp", "duration", "dyn", "optional_type"})
 
 
 def list_of(item: Kind, **facts: Any) -> Kind:
@@ -131,8 +131,9 @@ class Bindings:
             return self._bind(wanted, given)
         if wanted.name == "dyn" or given.name == "dyn":
             return True
-        if given.name == "null":
-            return wanted.name in _NULLABLE or wanted.fields is not None or "." in wanted.name
+        if "null" in (given.name, wanted.name):
+            other = wanted if given.name == "null" else given
+            return other.name in _NULLABLE or other.fields is not None or "." in other.name
         if wanted.name != given.name or len(wanted.params) != len(given.params):
             return False
         if wanted.name == "type":
