@@ -105,18 +105,19 @@ def make_custom(resource: Resource, crd: Object) -> Definition:
     )
 
 
-def _decode(version: CustomVersion, obj: Object, _style: Style) -> tuple[Object, list[str]]:
+def _decode(version: CustomVersion, obj: Object, style: Style) -> tuple[Object, list[str]]:
     strict_errors = repeated_members(obj)
     try:
         unknown = coerce(obj, version.shape)
         unknown += prune(obj, version.shape)
     except MalformedMetadata as error:
         raise NotDecodable(str(error)) from None
+    if style != "applied":
+        drop_nulls(obj, version.shape)
     return obj, strict_errors + [f'unknown field "{path}"' for path in unknown]
 
 
 def _default(version: CustomVersion, obj: Object) -> None:
-    drop_nulls(obj, version.shape)
     apply_defaults(obj, version.shape)
 
 

@@ -15,10 +15,12 @@ from slipway.cluster.status import FieldError, invalid
 Object = dict[str, Any]
 
 
-def decode_body(definition: Definition, obj: Object, mode: str) -> tuple[Object, list[str]]:
+def decode_body(
+    definition: Definition, obj: Object, mode: str, style: Style = "json"
+) -> tuple[Object, list[str]]:
     """The object of a body as it is kept, and warnings. 400 for what cannot be decoded."""
     try:
-        decoded, warnings = definition.decode(obj, "json")
+        decoded, warnings = definition.decode(obj, style)
         _refuse(warnings, mode)
     except NotDecodable as error:
         resource = definition.resource

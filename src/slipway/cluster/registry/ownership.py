@@ -36,6 +36,8 @@ class ServedVersions:
         return self._in(api_version).shape()
 
     def convert(self, obj: Object, api_version: str) -> Object:
+        if obj.get("apiVersion") == api_version:
+            return obj  # as it is: reading it anew would drop nulls and fill in defaults
         return self._in(api_version).from_storage(self._definition.to_storage(obj))
 
 

@@ -13,7 +13,7 @@ from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.creating import create_decoded
 from slipway.cluster.registry.decoding_modes import decode_body, decode_patched
 from slipway.cluster.registry.definition import Definition
-from slipway.cluster.registry.object_metadata import check_named, check_place, check_type
+from slipway.cluster.registry.object_metadata import check_named, check_place, check_type, meta
 from slipway.cluster.registry.reading import missing
 from slipway.cluster.registry.registry import Registry, Written
 from slipway.cluster.registry.updating import ATTEMPTS, replace
@@ -57,19 +57,21 @@ async def apply(registry: Registry, call: Call, config: Object) -> Written:
     """Server-side apply: merge a configuration into the object, or create it (`Written.created`)."""
     definition = registry.definitions.of(call.resource)
     resource = call.resource
-    check_place(config, resource.namespaced, call.namespace, call.name)
+    check_place(copy.deepcopy(config), resource.namespaced, call.namespace, call.name)
+    meta(config).setdefault("name", call.name)
     key = definition.key(call.namespace, call.name)
     for _ in range(ATTEMPTS):
         record = registry.store.get(definition.bucket, key)
         live = None if record is None else registry.served(definition, record)
-        if live is None and (call.subresource or config["metadata"].get("resourceVersion")):
+        if live is None and call.subresource:
             raise missing(call)
         obj = copy.deepcopy(
             ownership.apply(
                 registry.definitions, definition, call, copy.deepcopy(config), live, registry.clock
             )
         )
-        obj, warnings = decode_body(definition, obj, call.options.field_validation)
+        check_place(obj, resource.namespaced, call.namespace, call.name)
+        obj, warnings = decode_body(definition, obj, call.options.field_validation, "applied")
         call.warnings += warnings
         if record is None:
             call.verb = "create"

@@ -80,7 +80,8 @@ def check_preconditions(call: Call, definition: Definition, obj: Object, record:
     if uid and uid != stored["uid"]:
         if call.verb == "patch":
             wrong = FieldError("FieldValueInvalid", "metadata.uid", uid, "field is immutable")
-            raise invalid(call.resource.kind, call.resource.group, call.name, [wrong])
+            twice = 2 if definition.resource.custom else 1  # upstream checks custom objects' metadata twice
+            raise invalid(call.resource.kind, call.resource.group, call.name, [wrong] * twice)
         raise conflict(
             call.resource.plural,
             call.resource.group,

@@ -20,7 +20,7 @@ from slipway.cluster.schema.zero_values import zero_values
 from slipway.cluster.status import StatusError, bad_request
 
 JsonObject = dict[str, Any]
-Style = Literal["json", "unstructured"]
+Style = Literal["json", "unstructured", "applied"]
 _OBJECT_OF_ANY_FORM: Final = frozenset(
     {
         "io.k8s.apimachinery.pkg.runtime.RawExtension",
@@ -50,6 +50,8 @@ def decode(
     """NotDecodable (its text is Go's) if a value has the wrong type.
 
     `style` says in whose words: those of encoding/json, or those of the conversion that strategic merge patch uses.
+    The outcome of server-side apply is "applied": of custom objects upstream decodes nothing more then, and what is
+    null stays.
     """
     decoder = _Decoder(style, minor)
     decoded = decoder.struct(obj, definition_of(group, version, kind, minor), kind, (), "")
