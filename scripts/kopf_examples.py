@@ -46,7 +46,11 @@ class Operator:
     def __init__(self, command: list[str], folder: Path) -> None:
         self._file = tempfile.NamedTemporaryFile(prefix="kopf-example-", suffix=".log")
         self.process = subprocess.Popen(
-            command, cwd=folder, stdout=self._file, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+            command,
+            cwd=folder,
+            stdout=self._file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
 
     @property
@@ -57,7 +61,7 @@ class Operator:
         end = time.monotonic() + seconds
         while not re.search(pattern, self.log):
             if time.monotonic() > end:
-                raise Failure(f"not in the log within {seconds:g} s: {pattern}")
+                raise Failure(f"not in the log within {seconds:g} s: {pattern}; its end:\n{self.log[-1500:]}")
             time.sleep(0.1)
 
     def stop(self) -> int:
@@ -74,7 +78,9 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def start(kind: str, words: list[str], folder: Path, python: str) -> Operator:
     if kind == "pytest":
-        return Operator([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, *words], folder)
+        return Operator(
+            [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, *words], folder
+        )
     if kind == "python":
         return Operator([python, "example.py", *words], folder)
     return Operator([python, "-m", "kopf", "run", *words, "example.py"], folder)
@@ -116,7 +122,7 @@ def play(plan: dict[str, Any], folder: Path, python: str) -> None:
             if code != 0:
                 raise Failure(f"exit code {code}: {operator.log[-1500:]}")
             if not plan.get("tracebacks") and "Traceback (most recent call last)" in operator.log:
-                raise Failure(f"a traceback: {operator.log[operator.log.index('Traceback'):][:1500]}")
+                raise Failure(f"a traceback: {operator.log[operator.log.index('Traceback') :][:1500]}")
         for pattern in plan.get("at_end", []):
             next(iter(operators.values())).expect(pattern, 0)
     except subprocess.TimeoutExpired as error:
@@ -129,7 +135,9 @@ def play(plan: dict[str, Any], folder: Path, python: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("examples", type=Path)
     parser.add_argument("names", nargs="*", help="only these, by the beginning of their names")
     parser.add_argument("--python", default=sys.executable)
@@ -138,8 +146,12 @@ def main() -> int:
         parser.error('no cluster is selected: eval "$(slipway env)"')
     plans = yaml.safe_load(STEPS.read_text())
     examples = options.examples.resolve()
-    (Path(examples.parent) / "peering.yaml").exists() or parser.error(f"{examples}: is not the examples folder of kopf")
-    shell(f"kubectl apply -f {examples}/crd.yaml && kubectl apply -f {examples.parent}/peering.yaml", examples)
+    (Path(examples.parent) / "peering.yaml").exists() or parser.error(
+        f"{examples}: is not the examples folder of kopf"
+    )
+    shell(
+        f"kubectl apply -f {examples}/crd.yaml && kubectl apply -f {examples.parent}/peering.yaml", examples
+    )
     failed = 0
     for name, plan in plans["examples"].items():
         if options.names and not name.startswith(tuple(options.names)):

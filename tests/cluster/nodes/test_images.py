@@ -165,6 +165,19 @@ def test_a_layer_cannot_write_outside_its_root(tmp_path: Path, name: str) -> Non
     assert not (tmp_path / "images" / "out").exists()
 
 
+def test_a_hard_link_in_a_layer_cannot_take_a_file_from_outside_its_root(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        link = tarfile.TarInfo("taken")
+        link.type, link.linkname = tarfile.LNKTYPE, f"../../../../../../../..{secret}"
+        tar.addfile(link)
+    with pytest.raises(ValueError, match="leaves the image's root"):
+        unpack("app", layout(tmp_path / "oci", {}, data.getvalue()), tmp_path / "images")
+    assert secret.stat().st_nlink == 1
+
+
 def test_a_link_in_a_layer_cannot_lead_out_of_its_root(tmp_path: Path) -> None:
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as tar:

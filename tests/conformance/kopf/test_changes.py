@@ -135,7 +135,9 @@ def test_subhandlers_of_every_form_are_retried_one_by_one(
     with run("changes") as operator:
         samples("one", {"items": ["a", "b"]}, annotations={"case": "subhandlers"})
         done = cluster.wait(
-            "samples", "one", lambda obj: LAST_HANDLED in obj["metadata"].get("annotations", {})
+            "samples",
+            "one",
+            lambda obj: LAST_HANDLED in obj["metadata"].get("annotations", {}) and "status" in obj,
         )
         seen = {(note["form"], note["item"]) for note in operator.notes("sub-handler")}
         assert seen == {

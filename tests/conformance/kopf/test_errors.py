@@ -29,7 +29,9 @@ def test_a_temporary_error_is_tried_again_and_progress_is_kept_on_the_object(
         assert progress["retries"] >= 1
         assert progress["success"] is False
         assert progress["message"].startswith("attempt")
-        done = cluster.wait("samples", "one", handled)
+        done = cluster.wait(
+            "samples", "one", lambda obj: handled(obj) and "temporary" in obj.get("status", {})
+        )
         assert [note["retry"] for note in operator.notes("temporary")] == [0, 1, 2, 3]
         assert done["status"]["temporary"] == {"retries": 3}
         assert "kopf.zalando.org/temporary" not in done["metadata"]["annotations"]

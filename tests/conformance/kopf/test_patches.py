@@ -81,7 +81,9 @@ def test_a_pruning_schema_and_a_timer_that_patches(
     with run("patches"):
         cluster.apply({**strict, "spec": {"size": 4}})
         samples("counted", labels={"count": "yes"})
-        done = cluster.wait("strictsamples", "one", lambda obj: LAST_HANDLED in annotations(obj))
+        done = cluster.wait(
+            "strictsamples", "one", lambda obj: LAST_HANDLED in annotations(obj) and "status" in obj
+        )
         assert done["status"] == {"size": 4}
         assert cluster.wait("samples", "counted", lambda obj: obj["spec"].get("counted") == 3)
         cluster.delete("samples", "counted")

@@ -192,12 +192,12 @@ class NamespacesRuntime(LocalRuntime):
     async def launch_exec(
         self, id: str, running: Running, command: Sequence[str], descriptors: Sequence[int], tty: bool
     ) -> int:
+        program = self._program(running, command, tty)
+        if self.rootless:
+            # The user namespace knows one user: root in it cannot give files to others, as tar does for `kubectl cp`.
+            program["env"].setdefault("TAR_OPTIONS", "--no-same-owner")
         pid = await self.spawner.ask(
-            f"{_RECIPES}:start_exec",
-            descriptors,
-            id=id,
-            container=running.pid,
-            **self._program(running, command, tty),
+            f"{_RECIPES}:start_exec", descriptors, id=id, container=running.pid, **program
         )
         return int(pid)
 
