@@ -44,18 +44,20 @@ class Operator:
     """One process of the example and its log."""
 
     def __init__(self, command: list[str], folder: Path) -> None:
-        self._file = tempfile.NamedTemporaryFile(prefix="kopf-example-", suffix=".log")
-        self.process = subprocess.Popen(
-            command,
-            cwd=folder,
-            stdout=self._file,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
+        self._folder = tempfile.TemporaryDirectory(prefix="kopf-example-")
+        self._path = Path(self._folder.name) / "log"
+        with self._path.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
 
     @property
     def log(self) -> str:
-        return Path(self._file.name).read_text(errors="replace")
+        return self._path.read_text(errors="replace")
 
     def expect(self, pattern: str, seconds: float) -> None:
         end = time.monotonic() + seconds
