@@ -165,7 +165,11 @@ def _day(stage: Stage, programs: Programs, listener: Listener) -> None:
     with stage.step("the rest of the day"):
         before = len(listener.messages)
         stage.until("readings go on", lambda: len(listener.messages) > before, 20)
-        stage.until("midnight", lambda: clock()[:10] > first, 60)
+        for hour in ("18", "21", "24"):
+            stage.until(
+                "the hours pass", lambda hour=hour: clock()[:10] > first or clock()[11:13] >= hour, 60
+            )
+            stage.show(_line(listener))
     evening = [m for m in listener.messages if m["timestamp"][:10] == first][-1]
     day = {n: evening.get(n) for n in ("total_pv_generation", "total_import_energy", "total_export_energy")}
     stage.show(", ".join(f"{name} {value} kWh" for name, value in day.items() if value is not None))

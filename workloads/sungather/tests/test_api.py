@@ -9,6 +9,7 @@ import struct
 
 import aiohttp
 import pytest
+from aiohttp import web
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
@@ -271,12 +272,18 @@ async def test_check_inverter_names_the_step_that_fails_and_never_opens_a_second
     application, client = await served({"port": hybrid.port})
     _, good = await client.post("/api/check-inverter")
     assert (good["ok"], good["model"]) == (True, "SH10RT")
-    assert [s["step"] for s in good["steps"]] == ["dns", "connect", "type-code"]
+    assert [s["step"] for s in good["steps"]] == ["dns", "tcp", "type-code"]
     _, refused = await client.post("/api/check-inverter", {"port": 1})
     assert [s["ok"] for s in refused["steps"]] == [True, False]
     assert refused["steps"][1]["hint"]
     _, wrong = await client.post("/api/check-inverter", {"unit-id": 9})
     assert "exception 11" in wrong["steps"][-1]["error"]
+    _, unencrypted = await client.post("/api/check-inverter", {"connection": "sungrow", "port": hybrid.port})
+    assert [(s["step"], s["ok"]) for s in unencrypted["steps"]] == [
+        ("dns", True),
+        ("tcp", True),
+        ("key", False),
+    ]
     await asyncio.gather(application.collector.collect(), client.post("/api/check-inverter"))
     assert hybrid.most_open == 1
     assert (await client.post("/api/check-inverter", {"connection": "pigeon"}))[0] == 400
@@ -344,6 +351,35 @@ async def test_exports_are_told_truthfully(served, hybrid, eventually):
     assert checked["exports"]["mqtt"]["failures"] >= 1
     assert (await client.post("/api/clear-discovery"))[0] == 400
     assert (await client.post("/api/republish-discovery"))[0] == 502
+
+
+async def test_what_was_sent_can_be_sent_again_under_the_same_key(served, hybrid, eventually):
+    lines: list[str] = []
+
+    async def take(request: web.Request) -> web.Response:
+        lines.extend((await request.text()).split("\n"))
+        return web.Response(status=204)
+
+    database = web.Application()
+    database.router.add_post("/api/v2/write", take)
+    runner = web.AppRunner(database)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    export = {"name": "influxdb", "enabled": True, "bucket": "sun", "version": "2"}
+    export |= {"url": f"http://127.0.0.1:{runner.addresses[0][1]}"}
+    export |= {"measurements": [{"point": "power", "register": "export_to_grid"}]}
+    application, client = await served({"port": hybrid.port, "scan_interval": 60}, [export])
+    await application.start()
+    await eventually(lambda: len(lines) == 1)
+    status, told = await client.post("/api/replay-buffer", {"from": "2020-01-01T00:00:00Z", "wait": 5})
+    assert (status, told) == (200, {"queued": {"influxdb": 1}, "waiting": {"influxdb": 0}})
+    assert lines[0] == lines[1], "with its own time, so that it is stored once"
+    assert (await client.post("/api/replay-buffer", {"from": "yesterday"}))[0] == 400
+    assert (await client.post("/api/replay-buffer", {"from": "2020-01-01", "export": "mqtt"}))[0] == 404
+    _, nothing = await client.post("/api/replay-buffer", {"from": "2999-01-01"})
+    assert nothing["queued"] == {"influxdb": 0}
+    await application.stop()
+    await runner.cleanup()
 
 
 async def test_energy_summary_and_history(served, hybrid):

@@ -24,9 +24,11 @@ from sungather.exports.mqtt import Mqtt
 from sungather.readings import energy
 from sungather.registers.decoding import decode
 from sungather.registers.register import DataType, Kind, Register
-from sungather.transports.transport import Refusal, TransportError
+from sungather.transports.transport import Refusal, TransportError, Unreachable
 
 Action = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+_SECOND_STEP = {"tls": "tls", "sungrow": "key", "http": "session", "https": "login"}
+"""What opening a session takes after TCP, by connection."""
 _WORDS = {"U16": 1, "S16": 1, "U32": 2, "S32": 2}
 
 __all__ = ["ActionError", "Actions"]
@@ -231,7 +233,8 @@ class Actions:
         }
 
     async def check_inverter(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Name, connection, type code: each step with ok, milliseconds, error and hint; config is the default."""
+        """Name, TCP, handshake or login, type code: each step with ok, milliseconds, error and hint. host, port,
+        connection, unit-id: the config's unless given."""
         parameters = Parameters(given, "host", "port", "connection", "unit-id")
         current = self._app.settings.inverter
         connection = parameters.text("connection", current.connection, choices=tuple(DEFAULT_PORTS))
@@ -255,6 +258,7 @@ class Actions:
             except (TransportError, OSError) as error:
                 entry |= {
                     "ok": False,
+                    "class": getattr(error, "label", "dns"),
                     "error": os_reason(error) if isinstance(error, OSError) else str(error),
                     "hint": getattr(error, "hint", "check the host name"),
                 }
@@ -267,7 +271,7 @@ class Actions:
             transport = self._app.new_transport(settings)
             try:
                 await step("dns", loop.getaddrinfo(settings.host, settings.port))
-                await step("connect", transport.open())
+                await step("tcp", transport.open())
                 words = await step("type-code", transport.read(Kind.INPUT, 5000, 1))
                 code = words[0]
             except (TransportError, OSError):
@@ -275,6 +279,7 @@ class Actions:
             finally:
                 await transport.close()
         device = self._app.catalogue.device(code) if code is not None else None
+        _tell_sessions_apart(steps, connection)
         return {
             "ok": all(s["ok"] for s in steps),
             "steps": steps,
@@ -358,8 +363,9 @@ class Actions:
         return {"state": str(self._app.collector.state)}
 
     async def replay_buffer(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Send again what was sent since `from` (ISO time) and is still kept; receivers drop repeats by key."""
-        parameters = Parameters(given, "export", "from")
+        """Send again what was sent since `from` (ISO time) and is still kept, waiting up to `wait` seconds; receivers
+        drop repeats by key."""
+        parameters = Parameters(given, "export", "from", "wait")
         try:
             since = datetime.fromisoformat(parameters.text("from"))
         except ValueError:
@@ -368,11 +374,13 @@ class Actions:
             ) from None
         if since.tzinfo is None:
             since = since.replace(tzinfo=self._app.clock.local().tzinfo)
-        queued = {}
-        for exporter in self._export(parameters.text("export")):
-            queued[exporter.name] = exporter.outbox.replay(since.timestamp())
+        wait = parameters.number("wait", 5, 0, 60)
+        chosen = self._export(parameters.text("export"))
+        queued = {e.name: e.outbox.replay(since.timestamp()) for e in chosen}
+        for exporter in chosen:
             exporter.retry_now()
-        return {"queued": queued}
+        await asyncio.gather(*(e.drain(wait) for e in chosen))
+        return {"queued": queued, "waiting": {e.name: e.outbox.waiting for e in chosen}}
 
     async def energy(self, given: dict[str, Any]) -> dict[str, Any]:
         """Produced, used, imported, exported, charged, discharged. period: today, yesterday, month."""
@@ -430,6 +438,18 @@ class Actions:
             "samples": self._app.ledger.samples(day.isoformat()),
             "days": [{"day": row["day"], **energy.summary([row])} for row in rows],
         }
+
+
+def _tell_sessions_apart(steps: list[dict[str, Any]], connection: str) -> None:
+    """Opening is two steps where more than TCP is needed: what failed after TCP failed in the second."""
+    if connection == "modbus" or len(steps) < 2:
+        return
+    tcp = steps[1]
+    second = {**tcp, "step": _SECOND_STEP[connection]}
+    if tcp["ok"]:
+        steps.insert(2, {"step": second["step"], "ok": True, "milliseconds": 0.0})
+    elif tcp["class"] != Unreachable.label:
+        steps[1:2] = [{"step": "tcp", "ok": True, "milliseconds": 0.0}, second]
 
 
 def _iso(at: float | None) -> str | None:

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from sungather.errors import os_reason
 from sungather.registers.register import Kind
 from sungather.transports.pins import Pins
-from sungather.transports.transport import BrokenReply, NoReply, Refusal, TransportError, Unreachable
+from sungather.transports.transport import BrokenReply, NoReply, NotTls, Refusal, TransportError, Unreachable
 
 READ_HOLDING, READ_INPUT, WRITE_ONE, WRITE_MANY = 3, 4, 6, 16
 _HEADER = struct.Struct(">HHHB")
@@ -210,7 +210,7 @@ async def reaching(host: str, port: int, timeout: float) -> AsyncIterator[None]:
     except TimeoutError:
         raise Unreachable(f"{host}:{port} did not accept a connection within {timeout:g} s") from None
     except ssl.SSLError as error:
-        raise Unreachable(f"{host}:{port}: TLS handshake failed: {error.reason}") from error
+        raise NotTls(f"{host}:{port}: TLS handshake failed: {error.reason}") from error
     except OSError as error:
         raise Unreachable(f"{host}:{port}: {os_reason(error)}") from error
 

@@ -42,6 +42,13 @@ class Unreachable(TransportError):
     hint = "check power, network and address; a string inverter sleeps at night"
 
 
+class NotTls(Unreachable):
+    """Something listens there, but no TLS session came about."""
+
+    label = "tls"
+    hint = "connection: tls is port 516; plain Modbus is connection: modbus on port 502"
+
+
 class NoReply(TransportError):
     """Connected, but the answer did not come in time."""
 
