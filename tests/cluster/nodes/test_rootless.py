@@ -67,3 +67,22 @@ async def test_pods_have_a_root_volumes_names_and_the_api(rootless_pods: Pods) -
     container = {"image": "python", "command": ["python3", "-c", script], "volumeMounts": mounts}
     volumes = [{"name": "c", "configMap": {"name": "c"}}, {"name": "d", "emptyDir": {}}]
     assert await pods.output("all", container, volumes=volumes) == "0 all green 200\n"
+
+
+async def test_a_container_is_the_user_it_asks_for_and_has_no_rights_beyond(rootless_pods: Pods) -> None:
+    pods = rootless_pods
+    script = (
+        "id -u; id -g; touch /data/mine; stat -c '%u %g' /data/mine; grep CapEff /proc/self/status;"
+        " if mount -t tmpfs none /tmp 2>/dev/null; then echo mounted; fi"
+    )
+    container = {
+        "image": "busybox",
+        "command": ["sh", "-c", script],
+        "securityContext": {"runAsUser": 65532, "runAsGroup": 65533, "runAsNonRoot": True},
+        "volumeMounts": [{"name": "d", "mountPath": "/data"}],
+    }
+    said = await pods.output("user", container, volumes=[{"name": "d", "emptyDir": {}}])
+    assert said.split() == ["65532", "65533", "65532", "65533", "CapEff:", "0000000000000000"]
+    await pods.create("long", {**container, "command": ["sleep", "1000"], "volumeMounts": []})
+    await pods.running("long")
+    assert await pods.run("long", "id", "-u") == (0, "65532\n")

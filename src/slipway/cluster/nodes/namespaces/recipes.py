@@ -30,13 +30,30 @@ _EVERY_SIGNAL = set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 
 def enter_user_namespace(helper: Helper, request: Request, descriptors: list[int]) -> None:
     """Without root: be root in a user namespace, with a network of its own. Before anything else is asked for."""
-    uid, gid = os.getuid(), os.getgid()
-    kernel.unshare(kernel.NEWUSER)
-    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
-        with open(f"/proc/self/{name}", "w") as file:
-            file.write(text)
+    _be_in_user_namespace(0, 0)
     kernel.unshare(kernel.NEWNET)
     prctl(PR_SET_PDEATHSIG, signal.SIGUSR1)  # which a change of credentials has cleared
+
+
+def _be_in_user_namespace(uid: int, gid: int) -> None:
+    """A user namespace that knows one user and one group, which are called `uid` and `gid` there."""
+    maps = (
+        ("setgroups", "deny"),
+        ("uid_map", f"{uid} {os.getuid()} 1"),
+        ("gid_map", f"{gid} {os.getgid()} 1"),
+    )
+    kernel.unshare(kernel.NEWUSER)
+    for name, text in maps:
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+
+
+def _be_user_asked_for(request: Request) -> None:
+    """Without root there is one user to be had. A container that asks for another gets that one by the name it asks for,
+    in a user namespace of its own, where it has no more rights than any user."""
+    uid, gid = request.get("uid") or 0, request.get("gid") or 0
+    if request["rootless"] and (uid or gid):
+        _be_in_user_namespace(uid, gid)
 
 
 def make_network(helper: Helper, request: Request, descriptors: list[int]) -> None:
@@ -206,6 +223,7 @@ def _container(request: Request, descriptors: list[int]) -> NoReturn:
         root.enter(request)
         program = os.fork()
         if program == 0:
+            _be_user_asked_for(request)
             become(request, descriptors, None)
     except BaseException as error:
         report(descriptors[3], error, request)
@@ -236,6 +254,10 @@ def start_exec(helper: Helper, request: Request, descriptors: list[int]) -> int:
     """Another process in all of a container's namespaces."""
 
     def child() -> NoReturn:
+        try:
+            _be_user_asked_for(request)
+        except OSError as error:
+            report(descriptors[3], error, request)
         become(request, descriptors, None)
         os._exit(127)
 

@@ -182,7 +182,6 @@ class NamespacesRuntime(LocalRuntime):
             paths=[str(path) for path in visible_paths(request.image)],
             mounts=mounts,
             read_only=request.read_only_root,
-            rootless=self.rootless,
             group=f"{self._alias}-{running.id[:12]}",
             memory=_memory_limit(request.resources),
             **self._program(running, request.argv, request.tty),
@@ -216,6 +215,7 @@ class NamespacesRuntime(LocalRuntime):
             "uid": request.user,
             "gid": request.group,
             "groups": list(request.groups),
+            "rootless": self.rootless,
         }
 
     async def pod_socket(self, sandbox: str) -> tuple[socket.socket, str]:
