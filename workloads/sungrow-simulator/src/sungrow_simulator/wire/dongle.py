@@ -133,6 +133,14 @@ class Dongle:
         rows = [["I18N_COMMON_DEVICE_SN", f"B{self._device.serial[1:]}", ""], ["I18N_COMMON_APPLI_SOFT_VERSION", version, ""]]  # fmt: skip
         return _answer(SUCCESS, "success", _named(rows))
 
+    def overview(self) -> str:
+        """The page's first screen: the dongle's own state."""
+        data = {
+            "module_info": {"module_sn": f"B{self._device.serial[1:]}", "module_ver": "M_WiNet-S_V01_V01_A"},
+            "net_info": {"wifi_conn_sts": 0, "eth_conn_sts": 1, "eth2_conn_sts": 0},
+        }
+        return _answer(SUCCESS, "success", data)
+
     def _refusal(self, token: str) -> tuple[int, str] | None:
         if token in self._tokens:
             return None

@@ -7,6 +7,9 @@ import contextlib
 import ssl
 from typing import Protocol
 
+GRACE = 0.05
+"""Seconds in which a connection that its client ended a moment ago makes room for the next one."""
+
 
 class RegisterState(Protocol):
     """What every protocol asks: Modbus requests in, replies out, whatever frames are around them."""
@@ -51,6 +54,8 @@ class Listener:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._open) >= self._limit:
+            await asyncio.sleep(GRACE)
+        if self._server is None or len(self._open) >= self._limit:
             writer.close()
             return
         talk = asyncio.current_task()

@@ -26,6 +26,8 @@ class WinetPort(WebPort):
             return Page(self._dongle.parameters(query))
         if path == "/about/list":
             return Page(self._dongle.about())
+        if path == "/device/overview":
+            return Page(self._dongle.overview())
         if path.startswith("/i18n/"):
             return Page(WORDS.read_text(), content_type="text/plain")
         return Page("not found", HTTPStatus.NOT_FOUND, "text/plain")

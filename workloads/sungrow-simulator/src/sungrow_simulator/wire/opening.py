@@ -1,0 +1,97 @@
+"""Opening: which transports the command line asks for, and the servers that then run."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+
+from sungrow_simulator.wire.certificate import Certificate
+from sungrow_simulator.wire.dongle import Device, Dongle
+from sungrow_simulator.wire.encrypted import EncryptedModbus
+from sungrow_simulator.wire.listener import Listener, RegisterState
+from sungrow_simulator.wire.modbus import ModbusTcp
+from sungrow_simulator.wire.winet import WinetPort
+
+PORTS = {
+    "modbus": "plain Modbus TCP (an inverter: 502)",
+    "tls": "Modbus TCP inside TLS (an inverter: 516)",
+    "sungrow": 'encrypted Modbus TCP, connection "sungrow" (an inverter: 502)',
+    "winet": "WebSocket of an old WiNet-S (a dongle: 8082)",
+    "winet-http": "web pages of an old WiNet-S (a dongle: 80)",
+    "winet2": "WebSocket and web pages of a WiNet-S2 (a dongle: 443)",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say what listens, and where."""
+    group = parser.add_argument_group("transports", "a port of 0 takes a free one; none given: --modbus 0")
+    for name, what in PORTS.items():
+        group.add_argument(f"--{name}", type=_port, metavar="PORT", help=what)
+    group.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    group.add_argument("--connections", type=int, default=4, help="most connections to a Modbus port at once")
+    group.add_argument("--key", choices=["key", "zeros", "ones"], default="key", help="what the encrypted variant offers; zeros and ones mean no encryption")  # fmt: skip
+    group.add_argument("--login", default="admin:pw8888", metavar="USER:PASSWORD", help="of the WiNet-S2 (default %(default)s)")  # fmt: skip
+
+
+@dataclass
+class Servers:
+    """What runs: listeners by the names of PORTS."""
+
+    listeners: dict[str, Listener] = field(default_factory=dict)
+    dongles: dict[str, Dongle] = field(default_factory=dict)
+    certificates: dict[str, Certificate] = field(default_factory=dict)
+
+    async def stop(self) -> None:
+        """Free every port."""
+        await asyncio.gather(*(listener.stop() for listener in self.listeners.values()))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {at.host}:{at.port}" for name, at in self.listeners.items())
+
+
+async def start(
+    options: argparse.Namespace, state: RegisterState, device: Device, day: Callable[[], date]
+) -> Servers:
+    """Start what `add_arguments` let the person choose; all or nothing."""
+    servers = Servers()
+    asked = {name: getattr(options, name.replace("-", "_")) for name in PORTS}
+    if all(port is None for port in asked.values()):
+        asked["modbus"] = 0
+    user, _, password = options.login.partition(":")
+    old, new = Dongle(state, device), Dongle(state, device, login=(user, password), users=1)
+    made: dict[str, Callable[[], Listener]] = {
+        "modbus": lambda: ModbusTcp(state, connections=options.connections),
+        "tls": lambda: ModbusTcp(state, connections=options.connections, tls=_certificate(servers, "tls", device)),
+        "sungrow": lambda: EncryptedModbus(
+            state, day=day, serial=device.serial, offer=options.key, connections=options.connections
+        ),
+        "winet": lambda: WinetPort(old),
+        "winet-http": lambda: WinetPort(old),
+        "winet2": lambda: WinetPort(new, tls=_certificate(servers, "winet2", device)),
+    }  # fmt: skip
+    servers.dongles = {"winet": old, "winet2": new}
+    try:
+        for name, port in asked.items():
+            if port is not None:
+                listener = made[name]()
+                await listener.start(options.host, port)
+                servers.listeners[name] = listener
+    except OSError:
+        await servers.stop()
+        raise
+    return servers
+
+
+def _certificate(servers: Servers, name: str, device: Device) -> ssl.SSLContext:
+    certificate = servers.certificates[name] = Certificate(device.model)
+    return certificate.context
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: allowed are 0 to 65535")
+    return int(text)
