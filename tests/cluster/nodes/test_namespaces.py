@@ -43,6 +43,16 @@ async def test_a_web_server_answers_the_host_at_the_pods_address(namespace_pods:
     await connection.write(b"GET /nothing HTTP/1.0\r\n\r\n")
     assert b" 404 " in await connection.read()
     await connection.close()
+    # People put pages where nginx looks for them.
+    script = "echo mine > /usr/share/nginx/html/page.txt"
+    assert await namespace_pods.run("web", "sh", "-c", script) == (0, "")
+    connection = await namespace_pods.kubelet.port_forward("default", "web", 80)
+    await connection.write(b"GET /page.txt HTTP/1.0\r\n\r\n")
+    page = b""
+    while chunk := await connection.read():
+        page += chunk
+    assert page.endswith(b"mine\n")
+    await connection.close()
 
 
 async def test_a_container_sees_its_own_processes_name_and_root(namespace_pods: Pods, tmp_path: Path) -> None:

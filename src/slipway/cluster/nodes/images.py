@@ -23,6 +23,7 @@ import yaml
 
 _FIELDS = {
     "match", "command", "args", "env", "workingDir", "user", "rootfs", "oci", "python", "requires", "paths",
+    "folders",
 }  # fmt: skip
 _WORDS = {
     "{python}": sys.executable,
@@ -47,7 +48,7 @@ class MappingError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Image:
     """`layers` are folders, lowest first, that make up the root; empty for the host's own. `paths` are folders of
-    the host that must be visible in the container."""
+    the host that must be visible in the container; `folders` are made, empty, in a root of the container's own."""
 
     name: str
     id: str
@@ -58,6 +59,7 @@ class Image:
     user: str = ""
     layers: tuple[Path, ...] = ()
     paths: tuple[Path, ...] = ()
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def check_rows(rows: Any, where: str) -> list[Row]:
             raise MappingError(
                 f"{place}.{unknown[0]}: unknown field; allowed are {', '.join(sorted(_FIELDS))}"
             )
-        for name in ("command", "args", "paths"):
+        for name in ("command", "args", "paths", "folders"):
             value = row.get(name)
             if value is not None and not (
                 isinstance(value, list) and all(isinstance(word, str) for word in value)
@@ -233,6 +235,7 @@ def _overlaid(base: Image, words: Mapping[str, Any]) -> Image:
         str(words.get("user", base.user)),
         base.layers,
         tuple(dict.fromkeys(paths)),
+        tuple(words.get("folders") or ()),
     )
 
 

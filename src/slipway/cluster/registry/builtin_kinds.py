@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from slipway.cluster.registry import autoscaler_versions
 from slipway.cluster.registry.definition import Definition, Row, row_of
 from slipway.cluster.registry.strategies import strategy_of
 from slipway.cluster.registry.validation import validate
@@ -17,6 +19,7 @@ from slipway.cluster.schema.resource import Resource
 from slipway.cluster.status import FieldError
 
 Object = dict[str, Any]
+Conversion = Callable[[Object], Object]
 _NO_FIELDS = '"{}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 _UNKNOWN_FIELD = "field label not supported: {}"
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
@@ -28,7 +31,7 @@ def make_builtin(resource: Resource, minor: str = DEFAULT_MINOR) -> Definition:
     selectable = {name: field.value_of for name, field in field_selectors(resource).items()}
     own_fields = {"metadata.name", "metadata.namespace"}
     storage_version = _storage_api_version(resource, row)
-    same = storage_version == resource.api_version
+    to_storage, from_storage = _conversions(resource, storage_version)
     return Definition(
         resource=resource,
         bucket=bucket,
@@ -38,8 +41,8 @@ def make_builtin(resource: Resource, minor: str = DEFAULT_MINOR) -> Definition:
         decode=partial(_decode, resource, minor),
         default=partial(_default, resource, minor),
         validate=partial(_validate, resource),
-        to_storage=_unchanged if same else partial(_retagged, storage_version),
-        from_storage=_unchanged if same else partial(_retagged, resource.api_version),
+        to_storage=to_storage,
+        from_storage=from_storage,
         selectable=selectable,
         unknown_selector=row.unknown_selector
         or (_NO_FIELDS if own_fields.issuperset(selectable) else _UNKNOWN_FIELD),
@@ -63,6 +66,15 @@ def _default(resource: Resource, minor: str, obj: Object) -> None:
     apply_builtin_defaults(obj, resource.group, resource.version, resource.kind, minor)
     if resource.qualified == CRDS:
         set_defaults(obj)
+
+
+def _conversions(resource: Resource, storage_version: str) -> tuple[Conversion, Conversion]:
+    """How objects get into their stored version and back."""
+    if storage_version == resource.api_version:
+        return _unchanged, _unchanged
+    if resource.kind == "HorizontalPodAutoscaler" and resource.version == "v1":
+        return autoscaler_versions.from_v1, autoscaler_versions.to_v1
+    return partial(_retagged, storage_version), partial(_retagged, resource.api_version)
 
 
 def _unchanged(obj: Object) -> Object:

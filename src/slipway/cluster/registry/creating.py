@@ -81,7 +81,8 @@ def _prepare_metadata(registry: Registry, call: Call, definition: Definition, ob
     if definition.row.generation or definition.resource.custom:
         metadata["generation"] = 1
     if definition.row.status is not None:
-        obj["status"] = copy.deepcopy(definition.row.status)
+        # The row's status is in the words of the stored version.
+        obj["status"] = definition.from_storage({"status": copy.deepcopy(definition.row.status)})["status"]
     elif definition.resource.custom and definition.has_status:
         obj.pop("status", None)
 

@@ -71,7 +71,7 @@ def record_update(
     # Upstream loses the time on the way from the Scale to the object that it scales.
     time = "" if subresource == "scale" else clock.timestamp()
     seen = obj
-    if old is not None and definition.storage_api_version not in ("", obj.get("apiVersion")):
+    if definition.storage_api_version not in ("", obj.get("apiVersion")):
         # Fields that the storage version does not know are lost, so nobody owns them.
         seen = definition.from_storage(definition.to_storage(obj))
     noted = manager.update(old, seen, call.manager, time)

@@ -43,6 +43,9 @@ def enter(request: dict[str, Any]) -> None:
     if host:
         for path in _HIDDEN:
             kernel.mount("tmpfs", root + path, "tmpfs", kernel.NOSUID | kernel.NODEV, "mode=1777")
+    for path in request["folders"]:
+        with contextlib.suppress(OSError):  # without root, the host's folder may not be written
+            os.makedirs(f"{root}/{path}", exist_ok=True)
     sources = [(os.open(mount["source"], os.O_PATH), mount) for mount in _all_mounts(request, host)]
     _pivot(root, sources)
     if request.get("read_only"):

@@ -180,6 +180,7 @@ class NamespacesRuntime(LocalRuntime):
             base=str(base),
             layers=[str(layer) for layer in request.image.layers],
             paths=[str(path) for path in visible_paths(request.image)],
+            folders=list(request.image.folders),
             mounts=mounts,
             read_only=request.read_only_root,
             group=f"{self._alias}-{running.id[:12]}",
