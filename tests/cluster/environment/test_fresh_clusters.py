@@ -5,6 +5,7 @@ Each of these was found by a third-party suite (docs/reference/third-party-suite
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -88,3 +89,32 @@ async def test_system_priorities_and_namespaced_roles_are_there_from_the_start(a
     rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system"
     assert "extension-apiserver-authentication-reader" in await api.names(f"{rbac}/roles")
     assert "system::extension-apiserver-authentication-reader" in await api.names(f"{rbac}/rolebindings")
+
+
+async def test_a_pod_in_a_new_namespace_waits_for_its_default_account(api: Api) -> None:
+    """No controller runs here: the account comes by another's hand, as it would from the controller."""
+    metadata = {"name": "new"}
+    await api.text(
+        "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+    )
+    containers = [{"name": "c", "image": "busybox"}]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": containers}}
+    waiting = asyncio.create_task(api.text("POST", "/api/v1/namespaces/new/pods", pod))
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+    await api.text("POST", "/api/v1/namespaces/new/serviceaccounts", account)
+    status, text = await waiting
+    assert status == 201, text
+
+
+async def test_a_pod_whose_account_never_comes_is_refused_after_a_while(api: Api) -> None:
+    metadata = {"name": "bare"}
+    await api.text(
+        "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+    )
+    spec = {"containers": [{"name": "c", "image": "busybox"}]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
+    status, text = await api.text("POST", "/api/v1/namespaces/bare/pods", pod)
+    assert status == 403
+    assert 'serviceaccount \\"default\\" not found' in text

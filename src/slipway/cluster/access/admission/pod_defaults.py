@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from slipway.cluster.access.admission.chain import Judge
+from slipway.cluster.clock import parse_timestamp
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.registry import Registry
 from slipway.cluster.status import forbidden
+from slipway.cluster.store import Record
 
 Object = dict[str, Any]
 TOKEN_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_SECONDS = 3607  # an odd number, by which upstream tells its own token volumes
 TOLERATION_SECONDS = 300
+DEFAULT_ACCOUNT_SECONDS = 1.5  # upstream: ten looks, 100 to 200 ms apart
 SYSTEM_PRIORITIES = {"system-cluster-critical": 2000000000, "system-node-critical": 2000001000}
 
 
@@ -40,7 +44,7 @@ class ServiceAccountAdmission(Judge):
         spec = obj["spec"]
         name = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
         spec["serviceAccountName"] = spec["serviceAccount"] = name
-        record = self._registry.record("", "v1", "serviceaccounts", call.namespace, name)
+        record = await self._account(call.namespace, name)
         if record is None:
             why = (
                 f'error looking up service account {call.namespace}/{name}: serviceaccount "{name}" not found'
@@ -52,6 +56,31 @@ class ServiceAccountAdmission(Judge):
         if account.get("imagePullSecrets") and not spec.get("imagePullSecrets"):
             spec["imagePullSecrets"] = account["imagePullSecrets"]
         return obj
+
+    async def _account(self, namespace: str, name: str) -> Record | None:
+        """The account. A controller makes a new namespace's default one, so that one is waited for."""
+        store = self._registry.store
+        definition = self._registry.definitions.find("", "v1", "serviceaccounts")
+        changes = store.watch(definition.bucket, store.revision)
+        end = asyncio.get_running_loop().time() + DEFAULT_ACCOUNT_SECONDS
+        while True:
+            record = self._registry.record("", "v1", "serviceaccounts", namespace, name)
+            left = end - asyncio.get_running_loop().time()
+            if record is not None or left <= 0 or not self._is_due(namespace, name):
+                return record
+            await changes.next(left)
+
+    def _is_due(self, namespace: str, name: str) -> bool:
+        """Whether a missing account may appear by itself: the default one of a namespace made a moment ago."""
+        if name != "default":
+            return False
+        found = self._registry.record("", "v1", "namespaces", "", namespace)
+        if found is None:
+            return False
+        made = parse_timestamp(found.value["metadata"]["creationTimestamp"])
+        return (
+            self._registry.clock.now() - made < DEFAULT_ACCOUNT_SECONDS + 1
+        )  # timestamps are of whole seconds
 
     @staticmethod
     def _wants_token(spec: Object, account: Object) -> bool:
