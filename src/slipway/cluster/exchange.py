@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,11 @@ class Peer:
 
 @dataclass(slots=True)
 class Request:
-    """`path` is still percent-encoded and `query` is what followed `?`; header names are lower-case."""
+    """`path` is still percent-encoded and `query` is what followed `?`; header names are lower-case.
+
+    `by_reference` is for callers in this process that only read: they would rather have the answer's objects
+    than their bytes (`Response.objects`).
+    """
 
     method: str
     path: str
@@ -44,6 +48,7 @@ class Request:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     peer: Peer = Peer()
+    by_reference: bool = False
 
 
 class Duplex(Protocol):
@@ -64,13 +69,16 @@ class Response:
     """An answer.
 
     `body` is all of it, or an async iterator of chunks that are sent as they come (a watch, a log). When
-    `upgrade` is set the status is 101 and the connection is handed to it after the headers.
+    `upgrade` is set the status is 101 and the connection is handed to it after the headers. `objects` may be
+    given to who asked `by_reference`, in place of the body: what the body would have said, to be read and never
+    changed: a list object, or an async iterator of a watch's (type, object).
     """
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes | AsyncIterator[bytes] = b""
     upgrade: Callable[[Duplex], Awaitable[None]] | None = None
+    objects: Any = None
 
 
 Handler = Callable[[Request], Awaitable[Response]]

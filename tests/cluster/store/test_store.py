@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway.cluster.store import Compacted, Conflict, Delete, Journal, JournalError, Put, Store
+from slipway.cluster.store import Compacted, Conflict, Delete, Journal, JournalError, Put, Route, Store
 
 Value = dict[str, Any]
 
@@ -184,3 +184,48 @@ def test_a_restart_finds_everything(
             r.key: (r.value, r.created) for r in twin.scan("pods", at=revision).records
         }
     second.close()
+
+
+def of_node(value: dict[str, Any]) -> str:
+    return str(value.get("node", ""))
+
+
+def place(store: Store, key: str, node: str, expected: int = 0) -> int:
+    (record,) = store.commit(Put("pods", key, lambda _: {"node": node}, expected))
+    return record.revision
+
+
+async def test_a_routed_watch_sees_what_comes_and_goes_along_its_route_and_nothing_else(store: Store) -> None:
+    first = place(store, "x", "a")
+    place(store, "y", "b")
+    watch = store.watch("pods", 0, Route("node", "a", of_node))
+    assert [change.revision for change in watch.ready()] == [first]
+    waiting = asyncio.ensure_future(watch.next(60))
+    await asyncio.sleep(0)
+    place(store, "z", "b")
+    await asyncio.sleep(0)
+    assert not waiting.done(), "the change of another route wakes nobody"
+    left = place(store, "x", "b", first)
+    assert [change.revision for change in await waiting] == [left]
+    assert watch.ready() == []
+    watch.close()
+
+
+async def test_a_wait_ends_after_its_time_whatever_the_waits_before_it_were(store: Store) -> None:
+    watch = store.watch("pods", 0)
+    loop = asyncio.get_running_loop()
+    for timeout in (0.05, 0.01, 0.03):
+        began = loop.time()
+        while loop.time() - began < timeout - 0.002:
+            assert await watch.next(timeout - (loop.time() - began)) == []
+        assert loop.time() - began < timeout + 1
+
+
+def test_a_routed_watch_is_told_when_what_it_missed_is_forgotten(store: Store) -> None:
+    for number in range(4):
+        place(store, f"p{number}", "a")
+    watch = store.watch("pods", 1, Route("node", "a", of_node))
+    store.compact(3)
+    with pytest.raises(Compacted):
+        watch.ready()
+    assert [c.revision for c in store.watch("pods", 3, Route("node", "a", of_node)).ready()] == [4]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from slipway.cluster.access.authentication import MASTERS
@@ -13,6 +13,7 @@ from slipway.cluster.status import StatusError, forbidden
 
 RBAC = "rbac.authorization.k8s.io"
 Rule = dict[str, Any]
+_CALLERS = 1000  # callers and namespaces whose rules are kept at hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class _Roles:
     revision: tuple[int, ...]
     rules: dict[tuple[str, str], list[Rule]]
     bindings: dict[str, list[dict[str, Any]]]
+    granted: dict[tuple[str, tuple[str, ...], str], list[tuple[Rule, str]]] = field(default_factory=dict)
 
 
 class RbacAuthorizer:
@@ -138,9 +140,19 @@ class RbacAuthorizer:
                 bindings.setdefault(binding["metadata"].get("namespace", ""), []).append(binding)
         return _Roles(revision, rules, bindings)
 
-    def granted(self, identity: Identity, namespace: str) -> Iterator[tuple[Rule, str]]:
+    def granted(self, identity: Identity, namespace: str) -> Iterable[tuple[Rule, str]]:
         """Every rule that the caller has in a namespace, cluster-wide ones included, with its origin."""
         roles = self._current()
+        key = (identity.name, tuple(identity.groups), namespace)
+        known = roles.granted.get(key)
+        if known is None:
+            if len(roles.granted) >= _CALLERS:
+                roles.granted.clear()
+            known = roles.granted[key] = list(self._bound(roles, identity, namespace))
+        return known
+
+    @staticmethod
+    def _bound(roles: _Roles, identity: Identity, namespace: str) -> Iterator[tuple[Rule, str]]:
         for scope in ("", namespace) if namespace else ("",):
             for binding in roles.bindings.get(scope, []):
                 subject = next(

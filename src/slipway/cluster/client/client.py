@@ -135,8 +135,13 @@ class Client:
         resource_version: str = "",
         limit: int = 0,
         continue_token: str = "",
+        read_only: bool = False,
     ) -> Object:
-        """The list object; its items have `apiVersion` and `kind` filled in."""
+        """The list object; its items have `apiVersion` and `kind` filled in.
+
+        With `read_only` the caller promises to change nothing of it: within one process it is then shared with
+        the server instead of being written out and read again.
+        """
         query = {
             "labelSelector": label_selector,
             "fieldSelector": field_selector,
@@ -144,7 +149,9 @@ class Client:
             "limit": str(limit) if limit else "",
             "continue": continue_token,
         }
-        found = await self._object("GET", resource.path(namespace), query)
+        response = await self.raw("GET", resource.path(namespace), query=query, read_only=read_only)
+        await _raise_for_status(response)
+        found: Object = response.objects or orjson.loads(await _whole(response))
         found["items"] = [resource.typed(item) for item in found.get("items") or ()]
         return found
 
@@ -177,11 +184,13 @@ class Client:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
+        read_only: bool = False,
     ) -> Response:
         """Any request at all; the answer as it came, whatever its status."""
         encoded = urlencode({field: value for field, value in (query or {}).items() if value})
         all_headers = {"accept": "application/json", "user-agent": self.user_agent, **(headers or {})}
-        return await self._transport.send(Request(method, path, encoded, all_headers, body))
+        request = Request(method, path, encoded, all_headers, body, by_reference=read_only)
+        return await self._transport.send(request)
 
     async def update(self, resource: ApiResource, obj: Object, *, subresource: str = "") -> Object:
         path = resource.path(namespace_of(obj), name_of(obj), subresource)
@@ -200,8 +209,12 @@ class Client:
         field_selector: str = "",
         timeout: int | None = None,
         bookmarks: bool = False,
+        read_only: bool = False,
     ) -> AsyncGenerator[WatchEvent, None]:
-        """Changes after `resource_version` until the server ends the watch; StatusError for an ERROR event."""
+        """Changes after `resource_version` until the server ends the watch; StatusError for an ERROR event.
+
+        `read_only` as for `list`.
+        """
         query = {
             "watch": "true",
             "resourceVersion": resource_version,
@@ -210,14 +223,13 @@ class Client:
             "timeoutSeconds": "" if timeout is None else str(timeout),
             "allowWatchBookmarks": "true" if bookmarks else "",
         }
-        response = await self.raw("GET", resource.path(namespace), query=query)
+        response = await self.raw("GET", resource.path(namespace), query=query, read_only=read_only)
         await _raise_for_status(response)
-        async with aclosing(_lines(response)) as lines:
-            async for line in lines:
-                event = orjson.loads(line)
-                if event["type"] == "ERROR":
-                    raise StatusError.from_object(event["object"])
-                yield WatchEvent(event["type"], event["object"])
+        async with aclosing(_events(response)) as events:
+            async for type, obj in events:
+                if type == "ERROR":
+                    raise StatusError.from_object(obj)
+                yield WatchEvent(type, obj)
 
     async def _object(
         self,
@@ -270,6 +282,19 @@ async def _whole(response: Response) -> bytes:
     if isinstance(response.body, bytes):
         return response.body
     return b"".join([chunk async for chunk in response.body])
+
+
+async def _events(response: Response) -> AsyncGenerator[tuple[str, Object], None]:
+    """Type and object of each event of a watch."""
+    if response.objects is not None:
+        async with aclosing(response.objects) as events:
+            async for event in events:
+                yield event
+        return
+    async with aclosing(_lines(response)) as lines:
+        async for line in lines:
+            parsed = orjson.loads(line)
+            yield parsed["type"], parsed["object"]
 
 
 async def _lines(response: Response) -> AsyncGenerator[bytes, None]:

@@ -1,7 +1,7 @@
 """A local copy of one resource, kept true by list and watch, with indexes and change handlers.
 
 `managedFields` are left out: no controller reads them, and they are the larger half of many objects (a PUT
-without them keeps the server's). Controllers share informers through an `InformerFactory`: one list and one watch a resource, however many read
+without them keeps the server's). Within one process the rest is shared with the server. Controllers share informers through an `InformerFactory`: one list and one watch a resource, however many read
 it. Objects handed out are the cache's own: clone before you change one. `caught_up` lets a controller wait
 until its own writes have come back, so that it never decides on a view older than what it did itself.
 """
@@ -125,6 +125,7 @@ class Informer:
             self._namespace,
             label_selector=self._label_selector,
             field_selector=self._field_selector,
+            read_only=True,
         )
         fresh = {key_of(item): _slim(item) for item in found["items"]}
         for key in [key for key in self._objects if key not in fresh]:
@@ -147,6 +148,7 @@ class Informer:
                 label_selector=self._label_selector,
                 field_selector=self._field_selector,
                 bookmarks=True,
+                read_only=True,
             )
             async with aclosing(events) as stream:
                 async for event in stream:
@@ -215,8 +217,8 @@ class Informer:
 
 
 def _slim(obj: Object) -> Object:
-    obj["metadata"].pop("managedFields", None)
-    return obj
+    metadata = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
+    return {**obj, "metadata": metadata}
 
 
 class InformerFactory:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
+
+_quoted = lru_cache(4096)(quote)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,12 @@ class ApiResource:
         parts = [root, self.version]
         # A Namespace is not in a namespace, though its own sub-resources look as if it were.
         if namespace and self.namespaced:
-            parts += ["namespaces", quote(namespace, safe=":")]
+            parts += ["namespaces", _quoted(namespace, safe=":")]
         parts.append(self.plural)
         if name:
-            parts.append(quote(name, safe=":"))
+            parts.append(_quoted(name, safe=":"))
         if subresource:
-            parts += [quote(part, safe=":") for part in subresource.split("/")]
+            parts += [_quoted(part, safe=":") for part in subresource.split("/")]
         return "/".join(parts)
 
     def typed(self, obj: dict[str, Any]) -> dict[str, Any]:

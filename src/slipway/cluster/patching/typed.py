@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+import orjson
+
 from slipway.cluster.patching.fields import (
     FieldSet,
     Path,
@@ -171,8 +173,9 @@ def _scalar_error(value: Any, shape: Shape) -> str:
     if shape.kind == "boolean":
         return "" if isinstance(value, bool) else f"expected boolean, got {_pointer(value)}"
     if shape.kind == "string" and shape.format in ("", "byte"):
-        shown = f"&value.valueUnstructured{{Value:{_go_syntax(value)}}}"
-        return "" if isinstance(value, str) else f"expected string, got {shown}"
+        if isinstance(value, str):
+            return ""
+        return f"expected string, got &value.valueUnstructured{{Value:{_go_syntax(value)}}}"
     return f"expected any scalar, got {_pointer(value)}" if isinstance(value, dict | list) else ""
 
 
@@ -251,7 +254,7 @@ def compare(old: Any, new: Any, shape: Shape) -> Comparison:
 
 
 def _compare(old: Any, new: Any, shape: Shape, path: Path, result: Comparison) -> None:
-    if old is new:
+    if old is new or _same_text(old, new):
         return
     forms = dict.fromkeys(_form(shape, side) for side in (old, new) if side is not ABSENT)
     leaf = False
@@ -262,6 +265,19 @@ def _compare(old: Any, new: Any, shape: Shape, path: Path, result: Comparison) -
             result.added.insert(path)
         elif new is ABSENT:
             result.removed.insert(path)
+
+
+def _same_text(old: Any, new: Any) -> bool:
+    """Whether both are the same to the letter. Most of an object is, in most writes, and this costs next to
+    nothing where a walk through both would cost much; where it cannot tell it says no."""
+    if type(old) is not type(new) or old != new:
+        return False
+    if not isinstance(old, dict | list):
+        return True
+    try:
+        return orjson.dumps(old) == orjson.dumps(new)  # 1, 1.0 and true are equal to Python
+    except TypeError:
+        return False
 
 
 def _compare_as(form: _Form, old: Any, new: Any, shape: Shape, path: Path, result: Comparison) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
+from slipway.cluster.patching.json_values import copied
 from slipway.cluster.registry import ownership
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.decoding_modes import decode_body
@@ -48,7 +48,7 @@ async def create_decoded(
     _prepare_metadata(registry, call, definition, obj)
     if not applied:
         ownership.record_update(registry.definitions, definition, call, obj, None, registry.clock)
-    admitted = await registry.admission.mutate(call, copy.deepcopy(obj), None)
+    admitted = await registry.admission.mutate(call, copied(obj), None)
     assert admitted is not None
     if admitted != obj:
         obj = admitted
@@ -82,7 +82,7 @@ def _prepare_metadata(registry: Registry, call: Call, definition: Definition, ob
         metadata["generation"] = 1
     if definition.row.status is not None:
         # The row's status is in the words of the stored version.
-        obj["status"] = definition.from_storage({"status": copy.deepcopy(definition.row.status)})["status"]
+        obj["status"] = definition.from_storage({"status": copied(definition.row.status)})["status"]
     elif definition.resource.custom and definition.has_status:
         obj.pop("status", None)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from slipway.cluster.patching.json_values import copied
 from slipway.cluster.registry import ownership
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.creating import create_decoded
@@ -25,7 +26,7 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """What the body of a PATCH does to an object. `strict_errors` is what strict decoding says of the body, and
+    """What the body of a PATCH makes of an object, which it leaves as it is. `strict_errors` is what strict decoding says of the body, and
     `printed` how errors show it; where that is None they show the outcome."""
 
     apply: Callable[[Object], Object]
@@ -87,7 +88,7 @@ def _patched(call: Call, definition: Definition, change: Patch, old: Object) -> 
     resource = call.resource
     obj, warnings = decode_patched(
         definition,
-        change.apply(copy.deepcopy(old)),
+        change.apply(old),
         call.options.field_validation,
         "json" if change.printed is None else "unstructured",
         change.strict_errors,
@@ -105,7 +106,7 @@ def _patched(call: Call, definition: Definition, change: Patch, old: Object) -> 
 def _shown(definition: Definition, change: Patch, old: Object) -> str:
     if change.printed is not None:
         return change.printed
-    before = copy.deepcopy(old)
+    before = copied(old)
     if not definition.resource.custom:
         before, _ = definition.decode(before, "json")  # which puts members into Go's order
     after = _ordered(change.apply(before), before, custom=definition.resource.custom, top=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from slipway.cluster.patching.json_values import copied
 from slipway.cluster.registry.call import Call, Options
 from slipway.cluster.registry.deleting import delete
 from slipway.cluster.registry.reading import missing
@@ -29,7 +29,7 @@ def change_stored(
         record = registry.store.get(definition.bucket, definition.key(namespace, name))
         if record is None:
             return None
-        obj = copy.deepcopy(definition.from_storage(record.value))
+        obj = copied(definition.from_storage(record.value))
         change(obj)
         try:
             (new,) = registry.store.commit(

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.registry.selectors import Selection, select
 from slipway.cluster.status import FieldError, StatusError, bad_request, expired, invalid, not_found
-from slipway.cluster.store import Change, Compacted, Record, Store
+from slipway.cluster.store import Change, Compacted, Record, Route, Store
 
 Object = dict[str, Any]
 BOOKMARK_INTERVAL = 60.0
@@ -277,31 +278,32 @@ async def _events(
                     yield WatchEvent("ADDED", record)
         if options.send_initial_events:
             yield WatchEvent("BOOKMARK", revision=since, initial_end=True)
-    try:
-        cursor = store.watch(definition.bucket, since)
-    except Compacted as error:
-        yield WatchEvent("ERROR", error=_too_old(error).to_object())
-        return
     # The last bookmark comes shortly before the end, so that a client goes on from there.
     bookmark_at = min(clock.now() + BOOKMARK_INTERVAL, max(end - 2, clock.now() + timeout / 2))
-    while True:
-        wait = end - clock.now()
-        if wait <= 0:
-            return
-        if options.allow_watch_bookmarks:
-            wait = min(wait, max(0.0, bookmark_at - clock.now()))
-        try:
-            changes = await cursor.next(wait)
-        except Compacted as error:
-            yield WatchEvent("ERROR", error=_too_old(error).to_object())
-            return
-        for change in changes:
-            event = _event(definition, selection, prefix, change)
-            if event is not None:
-                yield event
-        if options.allow_watch_bookmarks and clock.now() >= bookmark_at:
-            bookmark_at = clock.now() + BOOKMARK_INTERVAL
-            yield WatchEvent("BOOKMARK", revision=cursor.seen)
+    try:
+        with closing(store.watch(definition.bucket, since, _route(definition, selection))) as cursor:
+            while (wait := end - clock.now()) > 0:
+                if options.allow_watch_bookmarks:
+                    wait = min(wait, max(0.0, bookmark_at - clock.now()))
+                for change in await cursor.next(wait):
+                    event = _event(definition, selection, prefix, change)
+                    if event is not None:
+                        yield event
+                if options.allow_watch_bookmarks and clock.now() >= bookmark_at:
+                    bookmark_at = clock.now() + BOOKMARK_INTERVAL
+                    yield WatchEvent("BOOKMARK", revision=cursor.seen)
+    except Compacted as error:
+        yield WatchEvent("ERROR", error=_too_old(error).to_object())
+
+
+def _route(definition: Definition, selection: Selection) -> Route | None:
+    """Of the changes that concern a watch with a field selector, those that its first equality lets through."""
+    found = next(((term, read) for term, read in selection.fields if term.equal), None)
+    if found is None:
+        return None
+    term, read = found
+    name = f"{definition.resource.api_version}:{term.path}"
+    return Route(name, term.value, lambda value: read(definition.from_storage(value)))
 
 
 def _event(definition: Definition, selection: Selection, prefix: str, change: Change) -> WatchEvent | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
+from slipway.cluster.patching.json_values import copied
 from slipway.cluster.registry import aspects, ownership
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.creating import create_decoded
@@ -47,7 +47,7 @@ async def update(registry: Registry, call: Call, body: Object) -> Written:
             call.verb = "create"
             return await create_decoded(registry, call, definition, body)
         try:
-            return await replace(registry, call, definition, record, copy.deepcopy(body))
+            return await replace(registry, call, definition, record, copied(body))
         except Conflict:
             if body["metadata"].get("resourceVersion"):
                 raise _modified(call) from None
@@ -108,7 +108,7 @@ async def replace(
     old = registry.served(definition, record)
     check_preconditions(call, definition, obj, record)
     obj = _prepare(registry, call, definition, obj, old, applied)
-    admitted = await admission.mutate(call, copy.deepcopy(obj), old)
+    admitted = await admission.mutate(call, copied(obj), old)
     assert admitted is not None
     if admitted != obj:
         obj = _prepare(registry, call, definition, admitted, old, applied=True)

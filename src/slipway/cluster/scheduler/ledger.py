@@ -137,7 +137,7 @@ class NodeInfo:
     owners: Counter[str] = field(default_factory=Counter)  # pods by the uid of their controller
     _allocatable: tuple[Object, dict[str, int]] | None = None
 
-    @property
+    @cached_property
     def name(self) -> str:
         return name_of(self.node)
 

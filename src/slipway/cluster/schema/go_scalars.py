@@ -7,6 +7,7 @@ import binascii
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from slipway.cluster.schema.builtin import definitions
@@ -109,7 +110,14 @@ def _int_or_string(value: Any) -> Any:
 
 
 def _time(value: Any) -> str:
+    return _named_second(value) if isinstance(value, str) else _second(value)
+
+
+def _second(value: Any) -> str:
     return _moment(value, "2006-01-02T15:04:05Z07:00").strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_named_second = lru_cache(4096)(_second)  # objects name few moments, and name them again and again
 
 
 def _micro_time(value: Any) -> str:

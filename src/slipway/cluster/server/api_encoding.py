@@ -19,14 +19,20 @@ Object = dict[str, Any]
 SHARED = 16 * 1024
 
 
-def item_tail(definition: Definition, record: Record) -> bytes:
-    """The object without kind and apiVersion, as items of typed lists are, but for its opening brace."""
+def item_tail(definition: Definition, record: Record, *, keep: bool = True) -> bytes:
+    """The object without kind and apiVersion, as items of typed lists are, but for its opening brace.
+
+    Without `keep` it is not kept for the next reader, which may never come: most objects are written by one
+    client and looked at by nobody else.
+    """
     key = definition.resource.api_version
     found = record.encoded.get(key)
     if found is None:
         value = definition.from_storage(record.value)
         bare = {name: part for name, part in value.items() if name not in {"kind", "apiVersion"}}
-        found = record.encoded[key] = orjson.dumps(bare)[1:]
+        found = orjson.dumps(bare)[1:]
+        if keep:
+            record.encoded[key] = found
     return found
 
 
@@ -35,9 +41,9 @@ def _type_meta(definition: Definition) -> bytes:
     return b'{"kind":"%s","apiVersion":"%s"' % (resource.kind.encode(), resource.api_version.encode())
 
 
-def object_bytes(definition: Definition, record: Record) -> bytes:
-    """The whole object."""
-    return _type_meta(definition) + b"," + item_tail(definition, record)
+def object_bytes(definition: Definition, record: Record, *, keep: bool = True) -> bytes:
+    """The whole object; `keep` as in `item_tail`."""
+    return _type_meta(definition) + b"," + item_tail(definition, record, keep=keep)
 
 
 def list_metadata(listing: Listing) -> Object:

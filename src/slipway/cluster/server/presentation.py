@@ -41,6 +41,8 @@ class Presentation:
         resource = definition.resource
         self._definition = definition
         self._clock = clock
+        self._verb = verb
+        self._by_reference = request.by_reference
         headers = request.headers
         self.form = negotiate(
             headers.get("accept", ""),
@@ -64,7 +66,9 @@ class Presentation:
 
     def object(self, record: Record, status: int = 200) -> Response:
         if self.form.plain:
-            return self._response(api_encoding.object_bytes(self._definition, record) + b"\n", status)
+            # The answer to a write is for its writer alone; watchers, if there are any, keep what they need.
+            body = api_encoding.object_bytes(self._definition, record, keep=self._verb == "get")
+            return self._response(body + b"\n", status)
         return self._response(encode(self._object(record), self.form), status)
 
     def _object(self, record: Record) -> Object:
@@ -78,6 +82,9 @@ class Presentation:
         return value
 
     def listing(self, listing: Listing) -> Response:
+        if self._by_reference:
+            items = [self._definition.from_storage(record.value) for record in listing.records]
+            return Response(objects={"metadata": api_encoding.list_metadata(listing), "items": items})
         if self.form.plain:
             return self._response(api_encoding.list_bytes(self._definition, listing) + b"\n")
         if self.form.form == "object":
@@ -99,6 +106,8 @@ class Presentation:
 
     def events(self, events: AsyncIterator[WatchEvent]) -> Response:
         """A watch's stream; in tables only the first event names the columns."""
+        if self._by_reference:
+            return Response(objects=self._event_objects(events))
         if self.form.form == "object":
             return Response(
                 200,
@@ -106,6 +115,13 @@ class Presentation:
                 api_encoding.event_lines(self._definition, events),
             )
         return Response(200, {"content-type": self.form.media_type}, self._event_lines(events))
+
+    async def _event_objects(self, events: AsyncIterator[WatchEvent]) -> AsyncIterator[tuple[str, Object]]:
+        async for event in events:
+            if event.record is not None:
+                yield event.kind, self._definition.from_storage(event.record.value)
+            else:
+                yield event.kind, event.error or api_encoding.bookmark(self._definition, event)
 
     async def _event_lines(self, events: AsyncIterator[WatchEvent]) -> AsyncIterator[bytes]:
         headers = True

@@ -2,11 +2,12 @@
 
 In: `Store.commit` with puts and deletes. It checks what each expects to find, gives the transaction the next
 revision, writes the journal (`journal`, if there is one), then changes the buckets (`bucket`), which keep the
-present records and the changes that led to them. Out: `Store.get`, `Store.scan` at the present or an earlier
+present records and the changes that led to them (`history`), equal parts once (`sharing`). Out: `Store.get`, `Store.scan` at the present or an earlier
 revision, and `Watch`, a cursor over a bucket's changes. The store knows nothing of HTTP or kinds.
 """
 
-from slipway.cluster.store.bucket import Bucket, Change, Compacted, Record
+from slipway.cluster.store.bucket import Bucket
+from slipway.cluster.store.history import Change, Compacted, Record, Route
 from slipway.cluster.store.journal import Journal, JournalError
 from slipway.cluster.store.store import Conflict, Delete, Page, Put, Snapshot, Store
 from slipway.cluster.store.watch import Watch
@@ -22,6 +23,7 @@ __all__ = [
     "Page",
     "Put",
     "Record",
+    "Route",
     "Snapshot",
     "Store",
     "Watch",

@@ -2,58 +2,30 @@
 
 The present is a dict; the past is the list of changes, each with the record before it, so that an earlier
 revision is read by undoing what came after. Compaction forgets the oldest changes.
+
+A hundred nodes each watch the pods of their own: were all told of every change, a change would cost a hundred
+times what it should. So a reader may name a `Route`, and follows a lane of its own: the changes that the route
+takes. Lanes live as long as somebody follows them.
 """
 
 from __future__ import annotations
 
-import asyncio
-from bisect import bisect_right
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from weakref import WeakValueDictionary
+
+from slipway.cluster.store.history import Change, History, Record, Route
+
+# Changes whose encodings are kept for watchers; one that is further behind has them made anew.
+_ENCODED = 1000
 
 
-class Compacted(Exception):
-    """The revision asked for is older than what is kept."""
-
-    def __init__(self, revision: int, oldest: int) -> None:
-        super().__init__(f"revision {revision} has been compacted; the oldest kept is {oldest}")
-        self.revision = revision
-        self.oldest = oldest
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Record:
-    """An object as it was at one revision. `value` is shared by every reader and never changed in place."""
-
-    key: str
-    value: dict[str, Any]
-    created: int  # revision at which the key came into being
-    revision: int  # revision of this state
-    # Encodings of this very state, by whoever makes them (one per served version), made once.
-    encoded: dict[Any, bytes] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Change:
-    """What one transaction did to one key. `record` of a DELETED change is the last state, stamped with the
-    revision of the deletion."""
-
-    kind: Literal["ADDED", "MODIFIED", "DELETED"]
-    revision: int
-    record: Record
-    previous: Record | None
-
-
-class Bucket:
-    """The records of one resource by key, their changes since `oldest`, and those who wait for the next."""
+class Bucket(History):
+    """The records of one resource by key; reads and watches from `oldest` on are exact."""
 
     def __init__(self, oldest: int = 0) -> None:
+        super().__init__(oldest)
         self.records: dict[str, Record] = {}
-        self.changes: list[Change] = []
-        self.dropped = 0  # how many changes have been forgotten: a cursor counts from the first ever
-        self.oldest = oldest  # reads and watches from this revision on are exact
         self._sorted: list[str] | None = []
-        self._waiting: list[asyncio.Future[None]] = []
+        self._lanes: dict[str, _Lanes] = {}
 
     def apply(self, change: Change) -> None:
         key = change.record.key
@@ -64,11 +36,16 @@ class Bucket:
             if change.kind == "ADDED":
                 self._note_new_key(key)
             self.records[key] = change.record
-        self.changes.append(change)
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        self.append(change)
+        for lanes in self._lanes.values():
+            lanes.append(change)
+        self._forget_encodings()
+
+    def _forget_encodings(self) -> None:
+        if len(self.changes) > _ENCODED:
+            past = self.changes[-_ENCODED].record
+            if self.records.get(past.key) is not past:
+                past.encoded.clear()
 
     def _note_new_key(self, key: str) -> None:
         # Keys mostly arrive in order (generated names, loads); anything else sorts again at the next list.
@@ -83,12 +60,6 @@ class Bucket:
             self._sorted = sorted(self.records)
         return self._sorted
 
-    def position_after(self, revision: int) -> int:
-        """Absolute number of the first change later than `revision`; Compacted if changes are missing."""
-        if revision < self.oldest:
-            raise Compacted(revision, self.oldest)
-        return self.dropped + bisect_right(self.changes, revision, key=lambda change: change.revision)
-
     def state_at(self, revision: int) -> dict[str, Record]:
         """The records as they were right after `revision`."""
         start = self.position_after(revision) - self.dropped
@@ -102,21 +73,43 @@ class Bucket:
                 records[change.record.key] = change.previous
         return records
 
-    def compact(self, revision: int) -> None:
-        """Forget the changes up to and including `revision`."""
-        if revision <= self.oldest:
-            return
-        cut = bisect_right(self.changes, revision, key=lambda change: change.revision)
-        del self.changes[:cut]
-        self.dropped += cut
-        self.oldest = revision
+    def lane(self, route: Route | None) -> History:
+        """The changes that the route takes; without a route, all."""
+        if route is None:
+            return self
+        lanes = self._lanes.setdefault(route.name, _Lanes(route))
+        return lanes.of(route, self)
 
-    def next_change(self) -> asyncio.Future[None]:
-        """Done when a change arrives."""
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        return future
+    def forget(self, revision: int) -> None:
+        super().forget(revision)
+        self._lanes = {name: lanes for name, lanes in self._lanes.items() if lanes.forget(revision)}
 
-    def forget_waiter(self, future: asyncio.Future[None]) -> None:
-        if future in self._waiting:
-            self._waiting.remove(future)
+
+class _Lanes:
+    """The lanes of all routes of one name."""
+
+    def __init__(self, route: Route) -> None:
+        self._of = route.of
+        self._followed: WeakValueDictionary[str, History] = WeakValueDictionary()
+
+    def of(self, route: Route, bucket: Bucket) -> History:
+        lane = self._followed.get(route.value)
+        if lane is None:
+            lane = History(bucket.oldest, filter(route.takes, bucket.changes))
+            self._followed[route.value] = lane
+        return lane
+
+    def append(self, change: Change) -> None:
+        now = self._of(change.record.value)
+        before = now if change.previous is None else self._of(change.previous.value)
+        for value in {now, before}:
+            lane = self._followed.get(value)
+            if lane is not None:
+                lane.append(change)
+
+    def forget(self, revision: int) -> bool:
+        """Whether there is anybody left who follows."""
+        lanes = list(self._followed.values())
+        for lane in lanes:
+            lane.forget(revision)
+        return bool(lanes)

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from slipway.cluster.store.bucket import Change, Record
+from slipway.cluster.store.history import Change, Record
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from slipway.cluster.store.bucket import Bucket, Change, Compacted, Record
+from slipway.cluster.store.bucket import Bucket
+from slipway.cluster.store.history import Change, Compacted, Record, Route
 from slipway.cluster.store.journal import Journal
+from slipway.cluster.store.sharing import Sharing
 from slipway.cluster.store.watch import Watch
 
 # etcd keeps five minutes and the API server's watch cache a few hundred events a resource; a count bounds
@@ -75,6 +77,7 @@ class Store:
         self._window = window
         self._kept = 0
         self._buckets: dict[str, Bucket] = {}
+        self._sharing = Sharing()
         self.revision = 0
         self.compacted = 0
         if journal is not None:
@@ -134,9 +137,10 @@ class Store:
         """The buckets that exist."""
         return tuple(self._buckets)
 
-    def watch(self, bucket: str, since: int) -> Watch:
-        """Changes after revision `since`. Compacted when they are not all kept."""
-        return Watch(self.bucket(bucket), since, lambda: self.revision)
+    def watch(self, bucket: str, since: int, route: Route | None = None) -> Watch:
+        """Changes after revision `since`, with a `route` those that it takes. Compacted when they are not all
+        kept."""
+        return Watch(self.bucket(bucket).lane(route), since, lambda: self.revision)
 
     # Writing
 
@@ -164,7 +168,8 @@ class Store:
     def _change(self, operation: Put | Delete, revision: int) -> Change:
         previous = self.get(operation.bucket, operation.key)
         created = revision if previous is None else previous.created
-        record = Record(operation.key, operation.make(revision), created, revision)
+        value = self._sharing.of(operation.make(revision), None if previous is None else previous.value)
+        record = Record(operation.key, value, created, revision)
         kind: Literal["ADDED", "MODIFIED", "DELETED"]
         if isinstance(operation, Delete):
             kind = "DELETED"
@@ -181,7 +186,7 @@ class Store:
             return
         self.compacted = revision
         for bucket in self._buckets.values():
-            bucket.compact(revision)
+            bucket.forget(revision)
         self._kept = sum(len(bucket.changes) for bucket in self._buckets.values())
         if self._journal is not None:
             self._journal.compact(revision)

@@ -1,49 +1,75 @@
-"""A cursor over one bucket's changes: nothing is buffered for a slow reader, it only falls behind."""
+"""A cursor over changes: nothing is buffered for a slow reader, it only falls behind."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-from slipway.cluster.store.bucket import Bucket, Change, Compacted
+from slipway.cluster.store.history import Change, Compacted, History
+
+_EARLY = 0.001  # seconds by which a wait may end too late, so that the timer of the last one will do
 
 
 class Watch:
-    """Changes of a bucket later than `revision`, in order, for ever.
+    """Changes later than `revision`, in order, for ever.
 
     `seen` is the revision up to which this reader knows everything, also when nothing of its bucket changed.
     A reader that falls behind the compaction gets Compacted.
     """
 
-    def __init__(self, bucket: Bucket, revision: int, current: Callable[[], int]) -> None:
-        self._bucket = bucket
-        self._position = bucket.position_after(revision)
+    def __init__(self, history: History, revision: int, current: Callable[[], int]) -> None:
+        self._history = history
+        self._position = history.position_after(revision)
         self._current = current
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self.seen = revision
 
     def ready(self) -> list[Change]:
         """The changes there are now, without waiting."""
-        bucket = self._bucket
-        start = self._position - bucket.dropped
+        history = self._history
+        start = self._position - history.dropped
         if start < 0:
-            raise Compacted(self.seen, bucket.oldest)
-        changes = bucket.changes[start:]
+            raise Compacted(self.seen, history.oldest)
+        changes = history.changes[start:]
         self._position += len(changes)
         self.seen = self._current()
         return changes
 
     async def next(self, timeout: float | None = None) -> list[Change]:
-        """The next changes, at least one; an empty list when `timeout` seconds pass without any."""
+        """The next changes; an empty list when about `timeout` seconds pass without any."""
         changes = self.ready()
         if changes:
             return changes
-        future = self._bucket.next_change()
+        self._waiter = self._history.next_change()
+        self._wake_after(timeout)
         try:
-            # Not wait_for: before Python 3.12 it loses a cancellation that comes with the result.
-            async with asyncio.timeout(timeout):
-                await future
-        except TimeoutError:
-            return self.ready()
+            await self._waiter
         finally:
-            self._bucket.forget_waiter(future)
+            waiter, self._waiter = self._waiter, None
+            if waiter is not None:
+                self._history.forget_waiter(waiter)
         return self.ready()
+
+    def close(self) -> None:
+        """Needs no more waking."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wake_after(self, timeout: float | None) -> None:
+        # Most waits of a watch end long before their time, and all of them have the same end: one timer does
+        # for many waits, where a timer a wait would cost more than all the rest of the waking.
+        if timeout is None:
+            self.close()
+            return
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        if self._timer is None or self._timer.when() > end + _EARLY:
+            self.close()
+            self._timer = loop.call_at(end, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
