@@ -28,6 +28,7 @@ from sungather.application import Application
 from sungather.configuration.settings import load
 from sungather.registers.catalogue import built_in
 from sungather.registers.register import Kind
+from sungather.transports.transport import Asked, Outcome, one_by_one
 from sungrow_simulator.inverter import Inverter
 
 SIZES = {"phone": (390, 2200), "desktop": (1280, 1560)}
@@ -83,6 +84,9 @@ class Plant:
     async def read(self, kind: Kind, address: int, count: int) -> Sequence[int]:
         words = self.inverter.words(str(kind))
         return [words.get(address + i, 0xFFFF) for i in range(count)]
+
+    async def read_all(self, asked: Sequence[Asked]) -> list[Outcome]:
+        return await one_by_one(self, asked)
 
     async def write(self, address: int, words: Sequence[int]) -> None: ...
 

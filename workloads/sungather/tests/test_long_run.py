@@ -24,7 +24,7 @@ from sungather.exports.outbox import Outbox
 from sungather.ledger import Ledger
 from sungather.readings.assembly import Assembly
 from sungather.registers.catalogue import built_in
-from sungather.transports.transport import NoReply, Unreachable
+from sungather.transports.transport import NoReply, Unreachable, one_by_one
 
 INTERVAL = 30.0
 
@@ -86,6 +86,9 @@ class Plant:
             raise NoReply("silent")
         table = self.words.input if kind == "input" else self.words.holding
         return [table.get(address + i, 0xFFFF) for i in range(count)]
+
+    async def read_all(self, asked):
+        return await one_by_one(self, asked)
 
     async def write(self, address: int, words: Sequence[int]) -> None:
         raise AssertionError("nobody writes")

@@ -80,6 +80,29 @@ async def test_a_bad_reply_ends_the_attempt_in_time_and_the_next_session_works(h
     await session.close()
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_many_reads_end_at_the_one_that_breaks_the_session(hybrid, fault):
+    behaviour, expected = FAULTS[fault]
+    asked = [(Kind.INPUT, 5000, 2), (Kind.INPUT, 13000, 2), (Kind.INPUT, 5003, 10), (Kind.HOLDING, 5006, 1)]
+    hybrid.holes.add(13000)
+    seen = 0
+
+    def third_breaks(frame):
+        nonlocal seen
+        seen += 1
+        return behaviour(hybrid, frame) if seen == 3 else hybrid.answer(frame)
+
+    hybrid.fault = third_breaks
+    session = modbus(hybrid.port)
+    await session.open()
+    outcomes = await session.read_all(asked)
+    await session.close()
+    assert outcomes[0] == (0x0E03, 100)
+    assert isinstance(outcomes[1], Refusal), "a refusal does not end the session"
+    assert isinstance(outcomes[2], expected)
+    assert len(outcomes) == 3, "what comes after it is not taken"
+
+
 @pytest.mark.parametrize("code", [1, 2, 3, 4, 5, 6, 11])
 async def test_an_exception_is_a_refusal_and_the_session_goes_on(hybrid, code):
     session = modbus(hybrid.port)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,7 +21,14 @@ from sungather.registers.plan import AdaptivePlan, Read
 from sungather.registers.register import Device, Kind, Register
 from sungather.registers.scan import Identity, Measured, Scan
 from sungather.registers.selection import applies, select
-from sungather.transports.transport import BrokenReply, Refusal, Transport, TransportError, Unreachable
+from sungather.transports.transport import (
+    BrokenReply,
+    Outcome,
+    Refusal,
+    Transport,
+    TransportError,
+    Unreachable,
+)
 
 log = logging.getLogger("sungather.session")
 
@@ -217,47 +223,57 @@ class Session:
             )
 
     async def _read_all(self, plan: AdaptivePlan, words: Words, scan: Scan) -> None:
-        queue = deque(plan.reads(self._clock.monotonic()))
-        again: deque[Read] = deque()
+        """Every read of the plan; one that breaks the session gets a second try after the others."""
+        queue = [r for r in plan.reads(self._clock.monotonic()) if not self._penalised(r)]
+        again: list[Read] = []
         budget, in_a_row = self._settings.retries, 0
         while queue or again:
             second_try = not queue
-            read = again.popleft() if second_try else queue.popleft()
-            if not second_try and self._penalised(read):
-                continue
-            try:
-                await self._ensure_open()
-                found = await self.transport.read(read.kind, read.address, read.count)
-            except Refusal as error:
-                in_a_row = 0
-                self._count(error)
-                if error.permanent:
-                    queue.extendleft(reversed(plan.on_refusal(read, self._clock.monotonic())))
-                else:
-                    scan.failures.append((read, error))
-                continue
-            except TransportError as error:
-                self._count(error)
+            batch = again if second_try else queue
+            outcomes = await self._ask(batch)
+            left, pieces = batch[len(outcomes) :], []
+            queue, again = ([], left) if second_try else (left, again)
+            for read, outcome in zip(batch, outcomes, strict=False):
+                if not isinstance(outcome, TransportError):
+                    in_a_row = 0
+                    self._keep(plan, read, outcome, words, scan)
+                    continue
+                self._count(outcome)
+                if isinstance(outcome, Refusal):
+                    in_a_row = 0
+                    if outcome.permanent:
+                        pieces += plan.on_refusal(read, self._clock.monotonic())
+                    else:
+                        scan.failures.append((read, outcome))
+                    continue
                 await self._close()
                 in_a_row += 1
-                if in_a_row >= _FAILURES_IN_A_ROW or isinstance(error, Unreachable):
-                    scan.failures.append((read, error))
-                    scan.failures.extend((r, error) for r in [*queue, *again])
+                if in_a_row >= _FAILURES_IN_A_ROW or isinstance(outcome, Unreachable):
+                    scan.failures.extend((r, outcome) for r in [read, *pieces, *queue, *again])
                     return
                 if not second_try and budget > 0:
                     budget -= 1
                     again.append(read)
                 else:
-                    scan.failures.append((read, error))
+                    scan.failures.append((read, outcome))
                     self._punish(read)
-                continue
-            in_a_row = 0
-            scan.reads_ok += 1
-            plan.on_answer(read)
-            self._penalties.pop((read.kind, read.address), None)
-            for register in read.registers:
-                start = register.address - read.address
-                words[register] = found[start : start + register.words]
+            queue = pieces + queue
+
+    async def _ask(self, batch: Sequence[Read]) -> list[Outcome]:
+        """What the inverter says to each read, up to an error that ends the session."""
+        try:
+            await self._ensure_open()
+        except TransportError as error:
+            return [error]
+        return await self.transport.read_all([(r.kind, r.address, r.count) for r in batch])
+
+    def _keep(self, plan: AdaptivePlan, read: Read, found: Sequence[int], words: Words, scan: Scan) -> None:
+        scan.reads_ok += 1
+        plan.on_answer(read)
+        self._penalties.pop((read.kind, read.address), None)
+        for register in read.registers:
+            start = register.address - read.address
+            words[register] = found[start : start + register.words]
 
     def _penalised(self, read: Read) -> bool:
         _, until = self._penalties.get((read.kind, read.address), (0, 0.0))

@@ -9,13 +9,14 @@ for one calendar day. One reply's length has one byte: at most 123 words.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import date
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from sungather.clock import Clock
 from sungather.transports.modbus import Questions, check_reply, connect, end
-from sungather.transports.transport import BrokenReply, NoReply, Unreachable
+from sungather.transports.transport import Asked, BrokenReply, NoReply, Outcome, Unreachable, one_by_one
 
 GET_KEY = bytes.fromhex("68680000 0006f704 0ae70008")
 SECRET = b"Grow#0*2Sun68CbE"
@@ -94,6 +95,9 @@ class EncryptedModbus(Questions):
         offered = reply[9:25]
         self._box = None if offered in _NO_KEY else Cipherbox(offered)
         self._key_day = self._clock.local().date()
+
+    async def read_all(self, asked: Sequence[Asked]) -> list[Outcome]:
+        return await one_by_one(self, asked)
 
     async def _ask(self, request: bytes) -> bytes:
         if self._reader is None or self._writer is None:

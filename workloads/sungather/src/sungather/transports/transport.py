@@ -8,6 +8,9 @@ from typing import Protocol
 from sungather.errors import SungatherError
 from sungather.registers.register import Kind
 
+Asked = tuple[Kind, int, int]
+"""What to read: kind, documented address, number of words."""
+
 
 class Transport(Protocol):
     """One session with one inverter. Addresses are documented ones (wire address + 1).
@@ -25,6 +28,10 @@ class Transport(Protocol):
 
     async def read(self, kind: Kind, address: int, count: int) -> Sequence[int]: ...
 
+    async def read_all(self, asked: Sequence[Asked]) -> list[Outcome]:
+        """Read after read, each when the one before is answered. Ends after an error that ended the session."""
+        ...
+
     async def write(self, address: int, words: Sequence[int]) -> None: ...
 
 
@@ -33,6 +40,10 @@ class TransportError(SungatherError):
 
     label = "transport"
     hint = ""
+
+
+Outcome = Sequence[int] | TransportError
+"""The words of one read, or why there are none."""
 
 
 class Unreachable(TransportError):
@@ -110,6 +121,19 @@ EXCEPTIONS = {
     10: "gateway path unavailable",
     11: "gateway target did not answer",
 }
+
+
+async def one_by_one(transport: Transport, asked: Sequence[Asked]) -> list[Outcome]:
+    """read_all() for a transport that knows nothing quicker."""
+    outcomes: list[Outcome] = []
+    for kind, address, count in asked:
+        try:
+            outcomes.append(await transport.read(kind, address, count))
+        except TransportError as error:
+            outcomes.append(error)
+            if not isinstance(error, Refusal):
+                break
+    return outcomes
 
 
 class Refusal(TransportError):

@@ -21,14 +21,17 @@ import aiohttp
 from sungather.registers.register import Kind
 from sungather.transports.pins import Pins
 from sungather.transports.transport import (
+    Asked,
     BrokenReply,
     LoginRefused,
     NoReply,
     Occupied,
+    Outcome,
     Refusal,
     SessionExpired,
     TransportError,
     Unreachable,
+    one_by_one,
 )
 
 _ABNORMAL = "I18N_COMMON_INTER_ABNORMAL"
@@ -157,6 +160,9 @@ class WiNet:
                 pass
         if http is not None:
             await http.close()
+
+    async def read_all(self, asked: Sequence[Asked]) -> list[Outcome]:
+        return await one_by_one(self, asked)
 
     async def read(self, kind: Kind, address: int, count: int) -> Sequence[int]:
         if self._http is None:
