@@ -8,6 +8,7 @@ import contextlib
 from datetime import datetime
 
 from sungrow_simulator.inverter import Inverter
+from sungrow_simulator.profiles import all_profiles
 from sungrow_simulator.wire.answers import Answers
 from sungrow_simulator.wire.modbus import ModbusTcp
 
@@ -25,10 +26,10 @@ async def run(profile: str, fast: float, port: int, seed: int) -> None:
         while True:
             await asyncio.sleep(1)
             now = loop.time()
-            inverter.plant.advance((now - last) * fast)
+            inverter.advance((now - last) * fast)
             last = now
             f = inverter.plant.flows
-            print(f"{inverter.plant.now:%H:%M}  sun {f.dc_w:6} W  house {f.load_w:6} W  battery {f.battery_w:+6} W  grid {-f.export_w:+6} W", flush=True)  # fmt: skip
+            print(f"{inverter.plant.now:%H:%M}  sun {f.pv_w:6} W  house {f.load_w:6} W  battery {f.battery_w:+6} W  grid {-f.export_w:+6} W", flush=True)  # fmt: skip
     finally:
         await server.stop()
 
@@ -36,7 +37,7 @@ async def run(profile: str, fast: float, port: int, seed: int) -> None:
 def main() -> None:
     """Entry point of `sungrow-simulator`."""
     parser = argparse.ArgumentParser(prog="sungrow-simulator", description="A simulated Sungrow inverter.")
-    parser.add_argument("--profile", default="SH10RT", choices=["SH10RT", "SG10RT"])
+    parser.add_argument("--profile", default="SH10RT", choices=list(all_profiles()))
     parser.add_argument("--fast", type=float, default=1.0, help="simulated seconds for each real second")
     parser.add_argument("--port", type=int, default=0, help="Modbus TCP port; 0 takes a free one")
     parser.add_argument("--seed", type=int, default=1, help="fixes clouds and load")
