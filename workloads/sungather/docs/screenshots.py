@@ -60,7 +60,7 @@ class Plant:
         self._zero = 0.0
 
     def advance(self, step: timedelta) -> None:
-        self.inverter.plant.advance(step.total_seconds())
+        self.inverter.advance(step.total_seconds())
         self._now += step
 
     def follow(self) -> None:
