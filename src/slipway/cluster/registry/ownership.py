@@ -71,8 +71,10 @@ def record_update(
     # Upstream loses the time on the way from the Scale to the object that it scales.
     time = "" if subresource == "scale" else clock.timestamp()
     seen = obj
-    if definition.storage_api_version not in ("", obj.get("apiVersion")):
-        # Fields that the storage version does not know are lost, so nobody owns them.
+    converted = definition.storage_api_version not in ("", obj.get("apiVersion"))
+    if converted and (old is not None or not definition.resource.custom):
+        # Fields that the storage version does not know are lost, so nobody owns them. Of a custom resource upstream
+        # notices it only from the second write on.
         seen = definition.from_storage(definition.to_storage(obj))
     noted = manager.update(old, seen, call.manager, time)
     metadata = noted["metadata"]
