@@ -132,7 +132,7 @@ class Bed:
         self.operators.append((operator, task))
         if wait:
             waiting = asyncio.create_task(operator.started.wait())
-            await asyncio.wait({task, waiting}, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, waiting}, timeout=60, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
             if task.done():
                 task.result()
@@ -142,7 +142,7 @@ class Bed:
         """Stop one operator (the latest), gracefully."""
         chosen, task = self.operators.pop() if operator is None else self._find(operator)
         chosen.stop()
-        return await asyncio.wait_for(task, 30)
+        return await asyncio.wait_for(task, 60)
 
     async def kill(self, operator: Operator | None = None) -> None:
         """End an operator as a crash would: nothing is finished, released or written."""
@@ -205,14 +205,14 @@ async def bed(client: KubeClient, admin: ClusterConfig, namespace: str) -> Async
     yield made
     for operator, task in made.operators:
         operator.stop()
-        await asyncio.wait({task}, timeout=20)
+        await asyncio.wait({task}, timeout=60)
 
 
 @pytest.fixture
 def until() -> Callable[..., Any]:
     """Wait until an (asynchronous) question has a true answer, and give that answer."""
 
-    async def wait(question: Callable[[], Any], seconds: float = 10.0) -> Any:
+    async def wait(question: Callable[[], Any], seconds: float = 60.0) -> Any:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         while True:

@@ -57,7 +57,7 @@ async def test_a_watch_streams_and_is_let_go_when_its_reader_stops(tmp_path: Pat
         async def create() -> None:
             await client.create(CONFIG_MAPS, {"metadata": {"name": "late", "namespace": "default"}})
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             async with aclosing(client.watch(CONFIG_MAPS, "default")) as events:
                 making = asyncio.create_task(create())
                 async for event in events:

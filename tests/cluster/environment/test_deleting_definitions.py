@@ -52,7 +52,7 @@ async def client() -> AsyncIterator[Client]:
 
 async def gone(client: Client) -> None:
     """Wait until the definition is gone."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await client.list(CUSTOM_RESOURCE_DEFINITIONS))["items"]:
             await Clock().sleep(0.01)
 
@@ -90,7 +90,7 @@ async def test_finalizers_of_objects_hold_the_definition_and_say_so(client: Clie
     held["metadata"]["namespace"] = "default"
     await client.create(THINGS, held)
     await client.delete(CUSTOM_RESOURCE_DEFINITIONS, "things.x.io")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (await client.get(THINGS, "held", "default"))["metadata"].get("deletionTimestamp"):
             await Clock().sleep(0.01)
     crd = await client.get(CUSTOM_RESOURCE_DEFINITIONS, "things.x.io")

@@ -46,7 +46,7 @@ class Pods:
         return await self.client.create(PODS, body)
 
     async def until(
-        self, name: str, wanted: Callable[[dict[str, Any]], Any], seconds: float = 15
+        self, name: str, wanted: Callable[[dict[str, Any]], Any], seconds: float = 60
     ) -> dict[str, Any]:
         """The pod's status as soon as `wanted(status)` holds."""
         status: dict[str, Any] = {}
@@ -91,7 +91,7 @@ class Pods:
         found = await self.client.list(EVENTS, "default", field_selector=f"involvedObject.name={name}")
         return [(event["reason"], event["message"]) for event in found["items"]]
 
-    async def gone(self, name: str, seconds: float = 10) -> None:
+    async def gone(self, name: str, seconds: float = 60) -> None:
         async with asyncio.timeout(seconds):
             while True:
                 try:

@@ -69,7 +69,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def soon(check: Callable[[], bool], seconds: float = 10) -> bool:
+def soon(check: Callable[[], bool], seconds: float = 60) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if check():

@@ -43,7 +43,7 @@ async def test_hooks_run_after_the_start_and_before_the_end(pods: Pods) -> None:
         "hooks", shell(script, lifecycle=lifecycle, **mounts), volumes=[{"name": "d", "emptyDir": {}}]
     )
     await pods.running("hooks")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             if (await pods.run("hooks", "cat", "/slipway-notes/log"))[1] == "post\n":
                 break
@@ -51,7 +51,7 @@ async def test_hooks_run_after_the_start_and_before_the_end(pods: Pods) -> None:
     follow = asyncio.create_task(pods.log("hooks", follow=True))
     await asyncio.sleep(0.1)
     await pods.client.delete(PODS, "hooks", "default", grace_period=5)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await follow == "post\npre\n"
     await pods.gone("hooks")
     assert ("Killing", "Stopping container main") in await pods.events("hooks")
@@ -80,10 +80,10 @@ async def test_attach_talks_to_the_container_itself(pods: Pods) -> None:
     session = await pods.kubelet.attach("default", "talk", "main", stdin=True, tty=False)
     await session.write_stdin(b"one\n")
     output = session.stdout()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await anext(output) == b"got one\n"
     await session.close_stdin()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await session.wait() == 0
     assert (await pods.over("talk"))["phase"] == "Succeeded"
     assert await pods.log("talk") == "got one\n"
@@ -97,7 +97,7 @@ async def test_an_exec_with_a_terminal_knows_its_size(pods: Pods) -> None:
     )
     await session.resize(101, 37)
     await session.write_stdin(b"go\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         text = b"".join([data async for data in session.stdout()])
         assert await session.wait() == 0
     assert b"37 101" in text
@@ -108,7 +108,7 @@ async def test_an_abandoned_exec_ends_and_the_container_does_not(pods: Pods) -> 
     await pods.running("left")
     session = await pods.kubelet.exec("default", "left", "main", ["sleep", "1000"], stdin=False, tty=False)
     await session.abandon()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await session.wait() == 137
     assert (await pods.run("left", "echo", "here")) == (0, "here\n")
 
@@ -126,7 +126,7 @@ async def test_a_slow_reader_gets_the_whole_output_after_the_process_has_ended(p
     command = ["sh", "-c", "head -c 1080000 /dev/zero | tr '\\0' x"]
     session = await pods.kubelet.exec("default", "slow", "main", command, stdin=False, tty=False)
     await asyncio.sleep(1.5)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert len(b"".join([data async for data in session.stdout()])) == 1_080_000
         assert await session.wait() == 0
 
@@ -169,7 +169,7 @@ async def test_a_missing_volume_source_holds_the_pod_until_it_is_there(pods: Pod
         volumes=[{"name": "v", "configMap": {"name": "late"}}],
     )
     said = ("FailedMount", 'MountVolume.SetUp failed for volume "v" : configmap "late" not found')
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             if said in await pods.events("wait"):
                 break
@@ -250,7 +250,7 @@ async def test_after_a_sudden_end_pods_run_again_and_count_a_restart(tmp_path: A
             client = cluster.client()
             if count == 0:
                 await client.create(PODS, {"metadata": {"name": "p", "namespace": "default"}, "spec": spec})
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while True:
                     status = (await client.get(PODS, "p", "default"))["status"]
                     row = (status.get("containerStatuses") or [{}])[0]

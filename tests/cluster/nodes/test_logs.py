@@ -83,7 +83,7 @@ async def test_a_follower_sees_what_comes_also_across_rotation(tmp_path: Path) -
         await asyncio.sleep(0.06)
     log.close()
     ended.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await task
     assert bytes(got) == b"".join(b"line %d\n" % number for number in range(12))
     assert (tmp_path / "0.log.1").exists()

@@ -113,7 +113,7 @@ async def test_config_maps_change_in_running_pods(namespace_pods: Pods) -> None:
     code, _ = await namespace_pods.run("conf", "touch", "/etc/c/new")
     assert code != 0, "the mount is read-only"
     await client.patch(CONFIG_MAPS, "c", "default", {"data": {"colour": "blue"}}, PatchType.MERGE)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             if await namespace_pods.run("conf", "cat", "/etc/c/colour") == (0, "blue"):
                 break

@@ -33,7 +33,7 @@ def pod(name: str, script: str, **more: Any) -> dict[str, Any]:
     return {"metadata": {"name": name, "namespace": "default"}, "spec": spec}
 
 
-async def until(client: Client, name: str, wanted: Any, seconds: float = 15) -> dict[str, Any]:
+async def until(client: Client, name: str, wanted: Any, seconds: float = 60) -> dict[str, Any]:
     """The pod's status as soon as `wanted(status)` holds."""
     async with asyncio.timeout(seconds):
         while True:
@@ -81,7 +81,7 @@ async def test_deletion_asks_first_and_then_insists(cluster: EmbeddedCluster) ->
     await asyncio.sleep(0.3)
     deleted = await client.delete(PODS, "stubborn", "default")
     assert deleted["metadata"]["deletionGracePeriodSeconds"] == 1
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         with pytest.raises(StatusError) as caught:
             while True:
                 await client.get(PODS, "stubborn", "default")
@@ -132,7 +132,7 @@ async def test_an_image_that_nobody_declared_fails_as_a_pull_does(cluster: Embed
         "nowhere",
         lambda s: first(s).get("state", {}).get("waiting", {}).get("reason") == "ImagePullBackOff",
     )
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             events = (await client.list(EVENTS, "default"))["items"]
             if any("slipway images add" in event["message"] for event in events):

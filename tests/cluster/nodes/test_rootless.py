@@ -35,7 +35,7 @@ async def test_the_host_reaches_a_pod_by_port_forward_and_node_port(rootless_pod
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=3) as answer:
             return bytes(answer.read())
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 page = await asyncio.to_thread(get)

@@ -38,7 +38,7 @@ async def fetch(url: str) -> str:
 
 
 async def until_answered(url: str) -> str:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 return await fetch(url)

@@ -31,7 +31,7 @@ async def test_the_hook_sees_sockets_this_process_and_the_controllers() -> None:
         transport = HttpTransport(Access(cluster.url, headers={"authorization": "Bearer t"}))
         await Client(transport, user_agent="outside/1", clock=Clock()).list(CONFIG_MAPS, "default")
         await transport.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not any("controller" in agent for agent in agents):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
     assert {"outside", "kubernetes-admin"} <= agents

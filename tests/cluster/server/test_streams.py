@@ -295,7 +295,7 @@ async def test_a_command_is_ended_when_its_client_vanishes(scene: tuple[OnePod, 
     assert await process.stdout.readline() == b"ready\n"
     process.kill()
     await process.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await pod.sessions[0].abandoned.wait()
 
 
@@ -304,7 +304,7 @@ async def forwarded(kubectl: Kubectl, remote: int) -> AsyncIterator[int]:
     process = await kubectl.start("port-forward", "p", f":{remote}")
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             line = (await process.stdout.readline()).decode()
         assert "Forwarding from 127.0.0.1:" in line, line
         yield int(line.split("127.0.0.1:")[1].split(" ")[0])
@@ -345,7 +345,7 @@ async def test_kubectl_port_forward_tells_why_a_connection_fails(scene: tuple[On
     process = await kubectl.start("port-forward", "p", ":81")
     assert process.stdout is not None
     assert process.stderr is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         port = int((await process.stdout.readline()).decode().split("127.0.0.1:")[1].split(" ")[0])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         assert await reader.read() == b""
@@ -364,7 +364,7 @@ async def _websocket(
             f"http://127.0.0.1:{listener.port}{path}", protocols=protocols, max_msg_size=0, **options
         ) as socket,
     ):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return await work(socket)
 
 
@@ -578,7 +578,7 @@ async def test_streams_of_nonsense_end_the_connection_and_the_command() -> None:
         )
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"\xff" * 64)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await reader.read()
             await pod.sessions[0].abandoned.wait()
         writer.close()

@@ -225,7 +225,7 @@ def settings_for(tmp_path: Path) -> Callable[..., Settings]:
     def make(
         inverter: dict[str, Any], exports: list[dict[str, Any]] | None = None, **collector: Any
     ) -> Settings:
-        base = {"host": "127.0.0.1", "timeout": 1, "scan_interval": 1}
+        base = {"host": "127.0.0.1", "timeout": 10, "scan_interval": 1}
         document = {
             "inverter": base | inverter,
             "exports": exports or [],
@@ -259,7 +259,7 @@ async def run(settings_for: Callable[..., Settings]):
 
 @pytest.fixture
 def eventually() -> Callable[..., Awaitable[None]]:
-    async def wait(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    async def wait(condition: Callable[[], Any], seconds: float = 60.0) -> None:
         async with asyncio.timeout(seconds):
             while not condition():  # noqa: ASYNC110 - the condition is anything at all
                 await asyncio.sleep(0.01)

@@ -60,7 +60,7 @@ class Influxd:
         self._process = await asyncio.create_subprocess_exec(
             INFLUXD, "-config", str(self._config), stdout=quiet, stderr=quiet
         )
-        async with aiohttp.ClientSession() as http, asyncio.timeout(20):
+        async with aiohttp.ClientSession() as http, asyncio.timeout(30):
             while True:
                 with contextlib.suppress(aiohttp.ClientError):
                     async with http.get(f"{self.url}/ping") as response:

@@ -438,7 +438,7 @@ async def test_another_client_with_our_id_is_named_as_the_reason():
 
     server = await asyncio.start_server(taken_over, "127.0.0.1", 0)
     connection = await Connection.open(Broker("127.0.0.1", server.sockets[0].getsockname()[1], "same"))
-    await asyncio.wait_for(connection.closed.wait(), 2)
+    await asyncio.wait_for(connection.closed.wait(), 30)
     assert "another client" in connection.reason
     server.close()
 

@@ -107,7 +107,7 @@ async def test_47_a_crash_at_any_request_neither_repeats_nor_loses_a_transition(
     crashing = Interrupting(admin, at=at, after=after)
     first = queue(crashing, ended)
     first.submit(order(key(namespace, owner), handler))
-    await asyncio.wait_for(crashing.crashed.wait(), 5)
+    await asyncio.wait_for(crashing.crashed.wait(), 30)
     for task in list(first._workers.values()):
         first._ledger = None  # type: ignore[assignment]
         task.cancel()

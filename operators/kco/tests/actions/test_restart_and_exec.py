@@ -187,7 +187,7 @@ async def test_44_cancelling_ends_the_stream(kubelet) -> None:
     await asyncio.sleep(0.2)
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
-    await asyncio.wait_for(kubelet.ended.wait(), 5)
+    await asyncio.wait_for(kubelet.ended.wait(), 30)
 
 
 @pytest.mark.parametrize(

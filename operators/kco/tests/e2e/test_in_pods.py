@@ -91,7 +91,7 @@ class Site:
                 },
             }
         )
-        self.until(lambda: len(self.ready_pods()) == replicas, 60)
+        self.until(lambda: len(self.ready_pods()) == replicas, 120)
 
     def install_operator(self, **values: Any) -> None:
         """Real `helm install`; the pod acts as its ServiceAccount, so the chart's own RBAC decides."""
@@ -115,7 +115,7 @@ class Site:
         path = self.folder / "values.yaml"
         path.write_text(yaml.safe_dump(given))
         self.helm("install", "kco", str(KCO / "chart"), "-f", str(path))
-        self.until(self.operator_ready, 60)
+        self.until(self.operator_ready, 120)
 
     def _adapt_to_plain_processes(self, given: dict[str, Any]) -> None:
         """Pods without namespaces share the host's ports, loopback and files: no in-cluster credentials there."""
@@ -176,7 +176,7 @@ class Site:
                 return dict(run["status"])
         return None
 
-    def until(self, question: Callable[[], Any], seconds: float = 25.0) -> Any:
+    def until(self, question: Callable[[], Any], seconds: float = 90.0) -> Any:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             answer = question()

@@ -27,7 +27,7 @@ async def ask(answer: bytes, *, pieces: int = 1, limit: int = 1000) -> bytes:
     port = server.sockets[0].getsockname()[1]
     pool = Pool(Guard(allowed=["127.0.0.0/8"]))
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             address = parse_url(f"http://127.0.0.1:{port}/")
             got = await pool.exchange("POST", address, headers={}, body=b"", limit=limit)
             return got.body

@@ -120,13 +120,13 @@ async def test_59_refused_writes_are_made_again_and_the_action_runs_once(
     await until(lambda: app.requests)
     fault.decide = decide
     app.turn(application={"health": "unhealthy"})
-    await until(lambda: finished(bed), 25)
+    await until(lambda: finished(bed))
 
     async def told() -> Any:
         current = (await bed.read()).get("status") or {}
         return current.get("actionsExecuted") == 1 and current.get("rules", [{}])[0].get("active")
 
-    await until(told, 25)
+    await until(told)
     assert fault.answered
     assert hook.requests == 1
     assert len(await bed.runs()) == 1
@@ -145,8 +145,8 @@ async def test_59_an_outage_loses_no_transition(bed, app, fault, until) -> None:
     assert hook.requests == 0
     assert operator.controller.acting
     fault.decide = lambda method, path: None
-    await until(lambda: finished(bed), 25)
+    await until(lambda: finished(bed))
     assert hook.requests == 1
-    changed = await until(lambda: bed.events("StateChanged"), 25)
+    changed = await until(lambda: bed.events("StateChanged"))
     assert changed[0]["message"] == "application.health: healthy → unhealthy"
     await hook.stop()

@@ -40,13 +40,13 @@ async def test_16_polling_follows_pods_as_they_appear_and_are_replaced(bed, app,
 
     await until(waiting)
     await make_pod(bed.client, bed.namespace, "first", "127.0.0.1")
-    await until(lambda: app.requests, 3)
+    await until(lambda: app.requests)
     other = type(app)()
     await other.start("127.0.0.2", app.port)
     await make_pod(bed.client, bed.namespace, "second", "127.0.0.2")
     body = {"gracePeriodSeconds": 0, "apiVersion": "v1", "kind": "DeleteOptions"}
     await bed.client.delete(PODS, bed.namespace, "first", body)
-    await until(lambda: other.requests, 3)
+    await until(lambda: other.requests)
     (followed,) = next(iter(operator.controller.targets.values())).followed.values()
     assert followed.instance.pod == "second"
     assert len(await bed.events("InitialState")) == 1
@@ -87,7 +87,7 @@ async def test_63_a_subscription_delivers_without_polling_and_polling_takes_over
     await until(lambda: next(iter(operator.controller.targets.values())).counts.polls["subscription"])
     asked = app.requests
     app.turn(application={"health": "unhealthy"})
-    assert await until(bed.runs, 2)
+    assert await until(bed.runs)
     assert app.requests == asked
     port = app.port
     await app.stop()

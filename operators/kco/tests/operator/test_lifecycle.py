@@ -48,7 +48,7 @@ async def test_01_a_restart_polls_every_target_within_its_interval(bed, app, unt
     assert operator._unready()
     await until(operator.started.is_set)
     assert operator._unready() == []
-    await until(lambda: all(poll.succeeded for poll in operator.services.engine.polls.values()), 3)
+    await until(lambda: all(poll.succeeded for poll in operator.services.engine.polls.values()))
     assert len(operator.services.engine.polls) == 5
 
 
@@ -94,7 +94,7 @@ async def test_05_a_deleted_target_leaves_nothing_behind(bed, app, until) -> Non
     assert not body["metadata"].get("finalizers")
     await until(lambda: b'tapp_name="app"' in generate_latest(operator.registry))
     await bed.client.delete(TARGET_APPS, bed.namespace, "app")
-    await until(lambda: not operator.services.engine.polls, 1.0)
+    await until(lambda: not operator.services.engine.polls)
     assert b'tapp_name="app"' not in generate_latest(operator.registry)
 
 
@@ -137,7 +137,7 @@ async def test_07_of_two_replicas_one_acts_and_the_other_takes_over(bed, app, un
     await until(lambda: settled(bed))
     await until(lambda: latched(bed))
     await bed.kill(first)
-    await until(lambda: second.controller.acting, 20)
+    await until(lambda: second.controller.acting)
     await until(lambda: any(poll.succeeded for poll in second.services.engine.polls.values()))
     assert len(await bed.runs()) == 1
     app.turn(application={"health": "healthy"})
@@ -154,16 +154,17 @@ async def _not_latched(bed: Any) -> bool:
 async def test_07_replicas_may_share_the_targets(bed, app, until) -> None:
     one = await bed.start(identity="one", sharing="shares")
     two = await bed.start(identity="two", sharing="shares")
-    for number in range(8):
+    # Of 24 targets with random uids, each replica gets some: with 8 it has been seen that one got none.
+    for number in range(24):
         await bed.make(f"app-{number}", graphqlEndpoint=app.url)
 
     def shared() -> bool:
         mine, theirs = set(one.controller.targets), set(two.controller.targets)
-        return len(mine | theirs) == 8 and not mine & theirs and bool(mine) and bool(theirs)
+        return len(mine | theirs) == 24 and not mine & theirs and bool(mine) and bool(theirs)
 
-    await until(shared, 15)
+    await until(shared)
     await bed.stop(one)
-    await until(lambda: len(two.controller.targets) == 8, 15)
+    await until(lambda: len(two.controller.targets) == 24)
 
 
 async def test_08_a_graceful_stop_finishes_what_runs_and_frees_the_lease(bed, app, until) -> None:
