@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import ssl
+from collections.abc import Awaitable, Callable
 
 import pytest
 from aiohttp import WSMsgType, web
@@ -39,6 +40,7 @@ class Dongle:
         self.before_reply: list[dict] = []
         self.script: dict[str, dict] = {}
         self.param_reply: dict | str | None = None
+        self.whole_reply: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -92,9 +94,11 @@ class Dongle:
             data = {"service": "devicelist", "list": [meter, {"dev_type": 35, "dev_code": 3587, "dev_id": 1}]}
         return {"result_code": 1, "result_msg": "success", "result_data": data}
 
-    async def _param(self, request: web.Request) -> web.Response:
+    async def _param(self, request: web.Request) -> web.StreamResponse:
         query = dict(request.query)
         self.queries.append(query)
+        if self.whole_reply is not None:
+            return await self.whole_reply(request)
         if self.param_reply is not None:
             return web.Response(
                 text=self.param_reply if isinstance(self.param_reply, str) else json.dumps(self.param_reply)
@@ -200,6 +204,22 @@ async def test_a_bad_answer_is_an_error_of_the_right_class(dongle, reply, error)
     dongle.param_reply = reply
     with pytest.raises(error):
         await session.read(Kind.INPUT, 5000, 1)
+    await session.close()
+
+
+async def test_an_answer_that_comes_in_pieces_is_read_whole(dongle):
+    async def in_pieces(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for piece in ('{"result_code": 1, "result_data"', ': {"param_value": "0E 03 "}}'):
+            await response.write(piece.encode())
+            await asyncio.sleep(0.05)
+        return response
+
+    session = winet(dongle)
+    dongle.whole_reply = in_pieces
+    await session.open()
+    assert await session.read(Kind.INPUT, 5000, 1) == (0x0E03,)
     await session.close()
 
 

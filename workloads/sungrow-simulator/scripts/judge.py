@@ -101,7 +101,7 @@ class Judge:
         serial = _text(words, 4990, 10)
         device = Device(model=profile, type_code=words[5000], serial=serial, hybrid=profile.startswith("SH"))
         try:
-            servers = await start(options, Answers(inverter), device, NOON.date)
+            servers = await start(options, Answers(inverter), device, NOON.date, inverter.faults)
         except PermissionError as error:
             return verdict.say(False, f"not tried: {error.strerror}; http mode needs port 80")
         try:

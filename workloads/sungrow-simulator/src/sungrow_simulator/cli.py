@@ -17,7 +17,7 @@ async def run(profile: str, fast: float, port: int, seed: int) -> None:
     """Serve until interrupted, one line a real second."""
     start = datetime.now().replace(hour=5, minute=0, second=0, microsecond=0)
     inverter = Inverter(profile, start, seed)
-    server = ModbusTcp(Answers(inverter))
+    server = ModbusTcp(Answers(inverter), inverter.faults)
     await server.start(port=port)
     print(f"{profile} on 127.0.0.1:{server.port}, unit 1", flush=True)
     loop = asyncio.get_running_loop()

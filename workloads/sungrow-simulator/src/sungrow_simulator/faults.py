@@ -47,6 +47,7 @@ class Fault(StrEnum):
 
 
 ON_CONNECT = frozenset({Fault.REFUSE, Fault.CERTIFICATE_CHANGED})
+ON_REQUEST = frozenset(Fault) - ON_CONNECT
 
 
 class FaultError(ValueError):
@@ -103,13 +104,15 @@ class Faults:
         self.counters[f"connections.{port}"] += 1
         return self._meet(port, None, ON_CONNECT)
 
-    def on_request(self, port: str, function: int | None = None) -> Fault | None:
-        """Counts a request on `port`, and says what goes wrong with its answer."""
+    def on_request(
+        self, port: str, function: int | None = None, possible: frozenset[Fault] = ON_REQUEST
+    ) -> Fault | None:
+        """Counts a request on `port`, and says what goes wrong with its answer: one of those that are possible there."""
         self.counters["requests"] += 1
         self.counters[f"requests.{port}"] += 1
         if function in (6, 16):
             self.counters["writes"] += 1
-        return self._meet(port, function, frozenset(Fault) - ON_CONNECT)
+        return self._meet(port, function, possible)
 
     def _meet(self, port: str, function: int | None, possible: frozenset[Fault]) -> Fault | None:
         now = self._now()

@@ -2,123 +2,152 @@
 
 from __future__ import annotations
 
-import ssl
-from datetime import date, datetime
+import asyncio
 
 import pytest
 
-from sungather.clock import SystemClock
 from sungather.registers.register import Kind
-from sungather.transports.encrypted import EncryptedModbus as EncryptedClient
-from sungather.transports.modbus import ModbusTcp as ModbusClient
 from sungather.transports.pins import Pins
-from sungather.transports.transport import CertificateChanged, LoginRefused, Occupied, Refusal, SessionExpired
-from sungather.transports.winet import WiNet as WinetClient
-from sungrow_simulator.inverter import Inverter
-from sungrow_simulator.wire.answers import Answers
-from sungrow_simulator.wire.certificate import Certificate
-from sungrow_simulator.wire.dongle import Device, Dongle
-from sungrow_simulator.wire.encrypted import EncryptedModbus
-from sungrow_simulator.wire.modbus import ModbusTcp
-from sungrow_simulator.wire.winet import WinetPort
+from sungather.transports.transport import (
+    BrokenReply,
+    CertificateChanged,
+    LoginRefused,
+    NoReply,
+    Occupied,
+    Refusal,
+    SessionExpired,
+    TransportError,
+    Unreachable,
+)
 
-NOON = datetime(2026, 6, 1, 12, 0)
-DEVICE = Device(model="SH10RT", type_code=0x0E03, serial="A2290300001", hybrid=True)
-
-
-@pytest.fixture
-def state() -> Answers:
-    return Answers(Inverter("SH10RT", NOON))
+CONNECTIONS = ["modbus", "tls", "sungrow", "http", "https"]
+LOST = (BrokenReply, NoReply, Unreachable)
 
 
-def trusting() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
+def tries(connection: str) -> int:
+    """The collector's HTTP library asks once more by itself when a connection ends without an answer."""
+    return 2 if connection in ("http", "https") else 1
 
 
-async def read_all(client) -> tuple[int, ...]:
-    """Type code, and what the documented addresses 13000 and 13001 hold."""
+@pytest.mark.parametrize("connection", CONNECTIONS)
+async def test_every_transport_gives_the_words_of_the_one_register_state(plant, connection):
+    client = await plant.client(connection)
     await client.open()
-    try:
-        code = await client.read(Kind.INPUT, 5000, 1)
-        return (*code, *await client.read(Kind.INPUT, 13000, 2))
-    finally:
-        await client.close()
-
-
-async def test_plain_and_tls_give_the_same_words(state):
-    certificate = Certificate("SH10RT")
-    plain, secure = ModbusTcp(state), ModbusTcp(state, tls=certificate.context)
-    await plain.start()
-    await secure.start()
-    pins = Pins({})
-    one = await read_all(ModbusClient("127.0.0.1", plain.port, unit=1, timeout=2))
-    over_tls = ModbusClient("127.0.0.1", secure.port, unit=1, timeout=2, tls=trusting(), pins=pins)
-    assert one[0] == 0x0E03
-    assert await read_all(over_tls) == one
-    certificate.change()
-    with pytest.raises(CertificateChanged):
-        await over_tls.open()
-    await plain.stop()
-    await secure.stop()
-
-
-@pytest.mark.parametrize("offer", ["key", "zeros", "ones"])
-async def test_the_encrypted_variant_with_and_without_a_key(state, offer):
-    server = EncryptedModbus(state, day=lambda: date(2026, 6, 1), serial="A1", offer=offer)
-    await server.start()
-    client = EncryptedClient("127.0.0.1", server.port, unit=1, timeout=2, clock=SystemClock())
-    assert (await read_all(client))[0] == 0x0E03
-    assert server.keys_fetched == 1
-    await server.stop()
-
-
-async def test_a_dongle_of_the_first_generation(state):
-    dongle = Dongle(state, DEVICE)
-    socket, web = WinetPort(dongle), WinetPort(dongle)
-    await socket.start()
-    await web.start()
-    client = WinetClient("127.0.0.1", ws_port=socket.port, http_port=web.port, unit=1, timeout=2)
-    assert (await read_all(client))[0] == 0x0E03
-    await client.open()
+    words = plant.inverter.words("input")
+    for first in (4990, 5000, 13000):
+        read = await client.read(Kind.INPUT, first, 20)
+        assert read == tuple(words.get(address, 0) for address in range(first, first + 20))
+    assert (await client.read(Kind.HOLDING, 5000, 1))[0] == 2026
     with pytest.raises(Refusal):
-        await client.read(Kind.INPUT, 20000, 10)
-    dongle.expire()
+        await client.read(Kind.INPUT, 29000, 5)
+    assert await client.read(Kind.INPUT, 5000, 1) == (0x0E03,)
+    await client.close()
+
+
+@pytest.mark.parametrize("fault", ["reset", "silent", "slow", "half", "garbage", "oversize", "short"])
+@pytest.mark.parametrize("connection", CONNECTIONS)
+async def test_a_spoiled_answer_ends_the_attempt_in_time_and_the_next_session_works(plant, connection, fault):
+    client = await plant.client(connection)
+    await client.open()
+    plant.faults.add(fault, times=tries(connection))
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(LOST):
+        await client.read(Kind.INPUT, 5000, 10)
+    assert asyncio.get_running_loop().time() - began < 1.5
+    await client.close()
+    plant.faults.clear()
+    await client.open()
+    assert await client.read(Kind.INPUT, 5000, 1) == (0x0E03,)
+    await client.close()
+    assert plant.faults.counters[f"faults.{fault}"] >= 1
+
+
+@pytest.mark.parametrize("fault", ["wrong-transaction", "wrong-unit"])
+@pytest.mark.parametrize("connection", ["modbus", "tls", "sungrow"])
+async def test_an_answer_to_somebody_else_is_not_taken(plant, connection, fault):
+    client = await plant.client(connection)
+    await client.open()
+    plant.faults.add(fault, times=1)
+    with pytest.raises(BrokenReply):
+        await client.read(Kind.INPUT, 5000, 10)
+    await client.close()
+    await client.open()
+    assert await client.read(Kind.INPUT, 5000, 1) == (0x0E03,)
+    await client.close()
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 4, 5, 6, 11])
+@pytest.mark.parametrize("connection", CONNECTIONS)
+async def test_an_exception_is_a_refusal_and_the_session_goes_on(plant, connection, code):
+    client = await plant.client(connection)
+    await client.open()
+    plant.faults.add(f"exception-{code}", times=1)
+    with pytest.raises(Refusal) as refused:
+        await client.read(Kind.INPUT, 5000, 10)
+    assert connection in ("http", "https") or refused.value.code == code
+    assert await client.read(Kind.INPUT, 5000, 1) == (0x0E03,)
+    await client.close()
+
+
+@pytest.mark.parametrize("connection", CONNECTIONS)
+async def test_a_refused_connection_is_an_error_and_the_next_one_works(plant, connection):
+    client = await plant.client(connection)
+    plant.faults.add("refuse", times=tries(connection))
+    with pytest.raises(TransportError):
+        await client.open()
+        await client.read(Kind.INPUT, 5000, 1)
+    await client.close()
+    await client.open()
+    assert await client.read(Kind.INPUT, 5000, 1) == (0x0E03,)
+    await client.close()
+
+
+@pytest.mark.parametrize("connection", ["tls", "https"])
+async def test_a_certificate_that_changes_is_noticed(plant, connection):
+    client = await plant.client(connection)
+    await client.open()
+    await client.close()
+    plant.faults.add("certificate-changed", times=1)
+    with pytest.raises(TransportError):
+        await client.open()
+        await client.read(Kind.INPUT, 5000, 1)
+    await client.close()
+    with pytest.raises(CertificateChanged):
+        await client.open()
+
+
+@pytest.mark.parametrize("connection", ["http", "https"])
+async def test_an_expired_token_ends_the_session_and_a_new_one_works(plant, connection):
+    client = await plant.client(connection)
+    await client.open()
+    plant.faults.add("token-expired", times=1)
     with pytest.raises(SessionExpired):
         await client.read(Kind.INPUT, 5000, 1)
     await client.close()
-    await socket.stop()
-    await web.stop()
+    await client.open()
+    assert await client.read(Kind.INPUT, 5000, 1) == (0x0E03,)
+    await client.close()
 
 
-async def test_a_dongle_of_the_second_generation_wants_a_login_and_has_one_user(state):
-    certificate = Certificate("WiNet-S2")
-    dongle = Dongle(state, DEVICE, login=("admin", "pw8888"), users=1)
-    port = WinetPort(dongle, tls=certificate.context)
-    await port.start()
-
-    def client(password: str) -> WinetClient:
-        return WinetClient(
-            "127.0.0.1",
-            ws_port=port.port,
-            http_port=port.port,
-            unit=1,
-            timeout=2,
-            login=("admin", password),
-            tls=trusting(),
-        )
-
-    assert (await read_all(client("pw8888")))[0] == 0x0E03
+async def test_a_login_is_refused_for_a_wrong_password_and_by_the_schedule(plant):
     with pytest.raises(LoginRefused):
-        await client("wrong").open()
-    first, second = client("pw8888"), client("pw8888")
-    await first.open()
-    await second.open()
-    with pytest.raises((SessionExpired, Occupied)):
-        await first.read(Kind.INPUT, 5000, 1)
-    assert await second.read(Kind.INPUT, 5000, 1) == (0x0E03,)
-    await first.close()
-    await second.close()
-    await port.stop()
+        await (await plant.client("https", password="wrong")).open()
+    client = await plant.client("https", pins=Pins({}))
+    plant.faults.add("login-refused", times=1)
+    with pytest.raises(LoginRefused):
+        await client.open()
+    await client.open()
+    assert await client.read(Kind.INPUT, 5000, 1) == (0x0E03,)
+    await client.close()
+
+
+@pytest.mark.parametrize("connection", ["http", "https"])
+async def test_a_dongle_that_another_user_takes_ends_the_session(plant, connection):
+    client = await plant.client(connection)
+    plant.faults.add("taken-over", times=1, skip={"http": 1, "https": 2}[connection])
+    with pytest.raises((Occupied, SessionExpired)):
+        await client.open()
+    await client.close()
+    await client.open()
+    assert await client.read(Kind.INPUT, 5000, 1) == (0x0E03,)
+    await client.close()

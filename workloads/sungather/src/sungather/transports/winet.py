@@ -35,6 +35,7 @@ from sungather.transports.transport import (
 )
 
 _ABNORMAL = "I18N_COMMON_INTER_ABNORMAL"
+_MOST_BODY = 1 << 20
 _INVERTERS = ("35", "21")
 """dev_type of hybrid and string inverters; the dongle also lists meters and batteries."""
 
@@ -181,7 +182,7 @@ class WiNet:
         }
         try:
             async with self._http.get(self._param_url, params=query) as response:
-                text = (await response.content.read(1 << 20)).decode("utf-8", "replace")
+                text = await _whole(response)
                 status = response.status
         except TimeoutError:
             raise NoReply(f"getParam: no reply within {self._timeout:g} s") from None
@@ -210,6 +211,16 @@ class WiNet:
         raise TransportError(
             "the dongle's web interface does not write registers; use modbus, tls or sungrow"
         )
+
+
+async def _whole(response: aiohttp.ClientResponse) -> str:
+    """The body, which may come in several pieces."""
+    body = b""
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > _MOST_BODY:
+            raise BrokenReply(f"getParam: more than {_MOST_BODY} bytes")
+    return body.decode("utf-8", "replace")
 
 
 def _answer(text: str) -> dict[str, Any]:

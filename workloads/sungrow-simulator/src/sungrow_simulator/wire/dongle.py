@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Protocol
 
+from sungrow_simulator.faults import Fault
 from sungrow_simulator.wire.listener import RegisterState
+from sungrow_simulator.wire.spoiling import spoil_reply
 
 SUCCESS, USER_LIMIT, TOKEN_EXPIRED, READ_FAILED, NO_LOGIN = 1, 100, 106, 301, 401
 HYBRID, STRING, BATTERY = 35, 21, 44
@@ -87,7 +89,7 @@ class Dongle:
         if self._login is not None:
             self._forget(user)
 
-    def message(self, user: User, text: str) -> str:
+    def message(self, user: User, text: str, fault: Fault | None = None) -> str:
         """The answer to a WebSocket text."""
         try:
             asked = json.loads(text)
@@ -101,7 +103,7 @@ class Dongle:
         if service == "connect":
             return _answer(SUCCESS, "success", self._connect(user))
         if service == "login":
-            return self._log_in(user, asked)
+            return self._log_in(user, asked, fault is Fault.LOGIN_REFUSED)
         if service == "logout":
             self._forget(user)
             return _answer(SUCCESS, "success", {"service": service})
@@ -109,7 +111,7 @@ class Dongle:
             return _answer(READ_FAILED, "I18N_COMMON_READ_FAILED", {"service": service})
         return _answer(SUCCESS, "success", {"service": service} | self._services[service](asked))
 
-    def parameters(self, query: dict[str, str]) -> str:
+    def parameters(self, query: dict[str, str], fault: Fault | None = None) -> str:
         """The answer to getParam: words of the inverter as hex bytes, each followed by a space."""
         refusal = self._refusal(query.get("token", ""))
         if refusal is not None:
@@ -123,6 +125,8 @@ class Dongle:
         except (KeyError, ValueError, struct.error):
             return _answer(READ_FAILED, "I18N_COMMON_READ_FAILED")
         reply = self._state.answer(unit, request)
+        if reply is not None:
+            reply = spoil_reply(fault, request, reply)
         if reply is None or reply[0] != function:
             return _answer(READ_FAILED, "I18N_COMMON_READ_FAILED")
         return _answer(SUCCESS, "success", {"param_value": "".join(f"{byte:02X} " for byte in reply[2:])})
@@ -161,8 +165,9 @@ class Dongle:
             data |= {"ip": "127.0.0.1", "forceModifyPasswd": 0}
         return data
 
-    def _log_in(self, user: User, asked: dict[str, Any]) -> str:
-        if self._login is not None and (asked.get("username"), asked.get("passwd")) != self._login:
+    def _log_in(self, user: User, asked: dict[str, Any], refuse: bool) -> str:
+        shown = (asked.get("username"), asked.get("passwd"))
+        if refuse or (self._login is not None and shown != self._login):
             return _answer(READ_FAILED, "I18N_COMMON_LOGIN_FAILED", {"service": "login"})
         token = self._new_token()
         self._waiting.discard(str(asked.get("token", "")))

@@ -15,8 +15,9 @@ from datetime import date
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from sungrow_simulator.faults import Faults
 from sungrow_simulator.wire.listener import RegisterState
-from sungrow_simulator.wire.modbus import HEADER, LONGEST, ModbusTcp, frame
+from sungrow_simulator.wire.modbus import HEADER, ModbusTcp
 
 MARK = 0x6868
 KEY_UNIT, KEY_REQUEST = 247, bytes.fromhex("040ae70008")
@@ -53,56 +54,51 @@ class EncryptedModbus(ModbusTcp):
     def __init__(
         self,
         state: RegisterState,
+        faults: Faults,
         *,
         day: Callable[[], date],
         serial: str,
         offer: str = "key",
         connections: int = 4,
     ) -> None:
-        super().__init__(state, connections=connections)
-        self._day, self._serial, self._offer = day, serial, offer
-        self.keys_fetched = 0
+        super().__init__(state, faults, name="sungrow", connections=connections)
+        self._day, self._serial = day, serial
+        self._nothing = NO_KEY.get(offer)
 
     def offered(self) -> bytes:
         """The sixteen bytes that the inverter gives away today."""
-        if self._offer in NO_KEY:
-            return NO_KEY[self._offer]
+        if self._nothing is not None:
+            return self._nothing
         return hashlib.sha256(f"{self._serial} {self._day().isoformat()}".encode()).digest()[:16]
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
+        going_on = True
+        while going_on:
             start = await reader.readexactly(4)
-            if start[:2] == b"\1\0" and self._offer not in NO_KEY:
+            if self._nothing is None and start[:2] == b"\1\0":
                 going_on = await self._encrypted(start[2], start[3], reader, writer)
+            elif start == MARK.to_bytes(2, "big") + b"\0\0":
+                going_on = await self._key_or_plain(start, reader, writer)
+            elif self._nothing is not None:
+                going_on = await self.plain(start, reader, writer)
             else:
-                going_on = await self._plain(start, reader, writer)
-            if not going_on:
-                return
+                going_on = False  # an inverter that encrypts does not talk to those who do not
 
     def answer(self, unit: int, request: bytes) -> bytes | None:
-        if request[0] in (3, 4) and len(request) == 5 and self._offer not in NO_KEY:
+        if unit == KEY_UNIT and request == KEY_REQUEST:
+            self.faults.counters["keys"] += 1
+            return b"\x04\x10" + self.offered()
+        if request[0] in (3, 4) and len(request) == 5 and self._nothing is None:
             count = int.from_bytes(request[3:5], "big")
             if count > MOST_WORDS:
                 return bytes((request[0] | 0x80, 3))
         return super().answer(unit, request)
 
-    async def _plain(self, start: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        transaction, protocol, length, unit = HEADER.unpack(start + await reader.readexactly(3))
-        if protocol != 0 or not 2 <= length <= LONGEST:
-            return False
-        request = await reader.readexactly(length - 1)
-        if unit == KEY_UNIT and request == KEY_REQUEST:
-            self.keys_fetched += 1
-            writer.write(frame(transaction, unit, b"\x04\x10" + self.offered()))
-            await writer.drain()
-            return self._offer in NO_KEY
-        if self._offer not in NO_KEY:
-            return False  # an inverter that encrypts does not talk to those who do not
-        reply = self.answer(unit, request)
-        if reply is not None:
-            writer.write(frame(transaction, unit, reply))
-            await writer.drain()
-        return True
+    async def _key_or_plain(
+        self, start: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        going_on = await self.plain(start, reader, writer)
+        return going_on and self._nothing is not None
 
     async def _encrypted(
         self, length: int, padding: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -113,9 +109,5 @@ class EncryptedModbus(ModbusTcp):
         inner = envelope.open(length, await reader.readexactly(length + padding))
         if not inner:
             return False
-        unit = inner[6]
-        reply = self.answer(unit, inner[7:])
-        if reply is not None:
-            writer.write(envelope.close(frame(MARK, unit, reply)))
-            await writer.drain()
+        await self.exchange(writer, MARK, inner[6], inner[7:], envelope.close)
         return True

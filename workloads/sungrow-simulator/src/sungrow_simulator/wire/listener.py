@@ -1,11 +1,13 @@
-"""Listener: one TCP or TLS port, its connections and their limit."""
+"""Listener: one TCP or TLS port, its connections, their limit and what goes wrong with them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from typing import Protocol
+
+from sungrow_simulator.faults import Fault, Faults
+from sungrow_simulator.wire.certificate import Certificate
 
 GRACE = 0.05
 """Seconds in which a connection that its client ended a moment ago makes room for the next one."""
@@ -20,11 +22,17 @@ class RegisterState(Protocol):
 
 
 class Listener:
-    """Accepts connections up to a limit; a protocol says in `converse` what happens on one."""
+    """Accepts connections up to a limit; a protocol says in `converse` what happens on one.
 
-    def __init__(self, *, connections: int, tls: ssl.SSLContext | None = None) -> None:
+    `name` is the port's name in the schedule of faults and in its counters.
+    """
+
+    def __init__(
+        self, name: str, faults: Faults, *, connections: int, certificate: Certificate | None = None
+    ) -> None:
+        self.name, self.faults = name, faults
         self._limit = connections
-        self._tls = tls
+        self._certificate = certificate
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._server: asyncio.Server | None = None
         self.host = "127.0.0.1"
@@ -32,7 +40,8 @@ class Listener:
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen; port 0 takes a free one, shown in `port`."""
-        self._server = await asyncio.start_server(self._accept, host, port, ssl=self._tls)
+        tls = self._certificate.context if self._certificate else None
+        self._server = await asyncio.start_server(self._accept, host, port, ssl=tls)
         self.host, self.port = host, self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -56,14 +65,24 @@ class Listener:
         if len(self._open) >= self._limit:
             await asyncio.sleep(GRACE)
         if self._server is None or len(self._open) >= self._limit:
+            self.faults.counters[f"turned-away.{self.name}"] += 1
             writer.close()
+            return
+        fault = self.faults.on_connection(self.name)
+        if fault is not None:
+            if fault is Fault.CERTIFICATE_CHANGED and self._certificate is not None:
+                self._certificate.change()  # this client has seen the old one: it must come again
+            writer.transport.abort()
             return
         talk = asyncio.current_task()
         assert talk is not None
         self._open[talk] = writer
         try:
-            with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            with contextlib.suppress(asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
                 await self.converse(reader, writer)
+        except asyncio.CancelledError:
+            if self._server is not None:  # else it is stop() that ends this talk, and nobody waits for it
+                raise
         finally:
             del self._open[talk]
             writer.close()

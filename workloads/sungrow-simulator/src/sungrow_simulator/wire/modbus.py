@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import struct
+from collections.abc import Callable
 
+from sungrow_simulator.faults import Faults
+from sungrow_simulator.wire.certificate import Certificate
 from sungrow_simulator.wire.listener import Listener, RegisterState
+from sungrow_simulator.wire.spoiling import ON_BYTES, ON_FRAME, ON_REPLY, send, spoil_frame, spoil_reply
 
 HEADER = struct.Struct(">HHHB")
 """Transaction id, protocol id (0), length of what follows, unit id."""
@@ -23,20 +26,44 @@ class ModbusTcp(Listener):
     """Answers frames in the order of their arrival, also when several come at once (pipelining)."""
 
     def __init__(
-        self, state: RegisterState, *, connections: int = 4, tls: ssl.SSLContext | None = None
+        self,
+        state: RegisterState,
+        faults: Faults,
+        *,
+        name: str = "modbus",
+        connections: int = 4,
+        certificate: Certificate | None = None,
     ) -> None:
-        super().__init__(connections=connections, tls=tls)
+        super().__init__(name, faults, connections=connections, certificate=certificate)
         self._state = state
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            transaction, protocol, length, unit = HEADER.unpack(await reader.readexactly(HEADER.size))
-            if protocol != 0 or not 2 <= length <= LONGEST:
-                return  # the stream cannot be followed any further: the connection ends, as on real devices
-            reply = self.answer(unit, await reader.readexactly(length - 1))
-            if reply is not None:
-                writer.write(frame(transaction, unit, reply))
-                await writer.drain()
+        while await self.plain(b"", reader, writer):
+            pass
+
+    async def plain(self, start: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """One plain frame whose first bytes may be here already; False when the stream cannot be followed."""
+        header = start + await reader.readexactly(HEADER.size - len(start))
+        transaction, protocol, length, unit = HEADER.unpack(header)
+        if protocol != 0 or not 2 <= length <= LONGEST:
+            return False
+        await self.exchange(writer, transaction, unit, await reader.readexactly(length - 1))
+        return True
+
+    async def exchange(
+        self,
+        writer: asyncio.StreamWriter,
+        transaction: int,
+        unit: int,
+        request: bytes,
+        seal: Callable[[bytes], bytes] = bytes,
+    ) -> None:
+        """Answer one request, or spoil the answer as the schedule says; `seal` is what goes around the frame."""
+        fault = self.faults.on_request(self.name, request[0], ON_BYTES | ON_REPLY | ON_FRAME)
+        reply = self.answer(unit, request)
+        if reply is not None:
+            whole = frame(transaction, unit, spoil_reply(fault, request, reply))
+            await send(fault, writer, seal(spoil_frame(fault, whole)))
 
     def answer(self, unit: int, request: bytes) -> bytes | None:
         """What the registers say."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, time
 
+from sungrow_simulator.faults import Faults
 from sungrow_simulator.wire.certificate import Certificate
 from sungrow_simulator.wire.dongle import Device, Dongle
 from sungrow_simulator.wire.encrypted import EncryptedModbus
@@ -41,9 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 class Servers:
     """What runs: listeners by the names of PORTS."""
 
+    faults: Faults
     listeners: dict[str, Listener] = field(default_factory=dict)
-    dongles: dict[str, Dongle] = field(default_factory=dict)
-    certificates: dict[str, Certificate] = field(default_factory=dict)
 
     async def stop(self) -> None:
         """Free every port."""
@@ -54,26 +53,36 @@ class Servers:
 
 
 async def start(
-    options: argparse.Namespace, state: RegisterState, device: Device, day: Callable[[], date]
+    options: argparse.Namespace,
+    state: RegisterState,
+    device: Device,
+    day: Callable[[], date],
+    faults: Faults | None = None,
 ) -> Servers:
-    """Start what `add_arguments` let the person choose; all or nothing."""
-    servers = Servers()
+    """Start what `add_arguments` let the person choose; all or nothing.
+
+    `faults` is the inverter's schedule; without it nothing goes wrong, and the counters are in `Servers.faults`.
+    """
+    faults = faults or Faults(lambda: datetime.combine(day(), time()))
+    servers = Servers(faults)
     asked = {name: getattr(options, name.replace("-", "_")) for name in PORTS}
     if all(port is None for port in asked.values()):
         asked["modbus"] = 0
     user, _, password = options.login.partition(":")
     old, new = Dongle(state, device), Dongle(state, device, login=(user, password), users=1)
+    most: int = options.connections
     made: dict[str, Callable[[], Listener]] = {
-        "modbus": lambda: ModbusTcp(state, connections=options.connections),
-        "tls": lambda: ModbusTcp(state, connections=options.connections, tls=_certificate(servers, "tls", device)),
-        "sungrow": lambda: EncryptedModbus(
-            state, day=day, serial=device.serial, offer=options.key, connections=options.connections
+        "modbus": lambda: ModbusTcp(state, faults, connections=most),
+        "tls": lambda: ModbusTcp(
+            state, faults, name="tls", connections=most, certificate=Certificate(device.model)
         ),
-        "winet": lambda: WinetPort(old),
-        "winet-http": lambda: WinetPort(old),
-        "winet2": lambda: WinetPort(new, tls=_certificate(servers, "winet2", device)),
-    }  # fmt: skip
-    servers.dongles = {"winet": old, "winet2": new}
+        "sungrow": lambda: EncryptedModbus(
+            state, faults, day=day, serial=device.serial, offer=options.key, connections=most
+        ),
+        "winet": lambda: WinetPort(old, faults),
+        "winet-http": lambda: WinetPort(old, faults, name="winet-http"),
+        "winet2": lambda: WinetPort(new, faults, name="winet2", certificate=Certificate("WiNet-S2")),
+    }
     try:
         for name, port in asked.items():
             if port is not None:
@@ -84,11 +93,6 @@ async def start(
         await servers.stop()
         raise
     return servers
-
-
-def _certificate(servers: Servers, name: str, device: Device) -> ssl.SSLContext:
-    certificate = servers.certificates[name] = Certificate(device.model)
-    return certificate.context
 
 
 def _port(text: str) -> int:

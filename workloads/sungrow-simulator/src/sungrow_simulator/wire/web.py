@@ -11,7 +11,9 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from sungrow_simulator.faults import Fault
 from sungrow_simulator.wire.listener import Listener
+from sungrow_simulator.wire.spoiling import send
 
 MOST_BODY = 1 << 16
 
@@ -23,12 +25,14 @@ class Page:
     text: str = ""
     status: HTTPStatus = HTTPStatus.OK
     content_type: str = "application/json"
+    fault: Fault | None = None
 
     def encode(self) -> bytes:
         body = self.text.encode()
+        length = len(body) if self.fault is not Fault.OVERSIZE else 10**9
         head = (
             f"HTTP/1.1 {self.status.value} {self.status.phrase}\r\n"
-            f"Content-Type: {self.content_type}; charset=utf-8\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Content-Type: {self.content_type}; charset=utf-8\r\nContent-Length: {length}\r\n\r\n"
         )
         return head.encode() + body
 
@@ -91,19 +95,20 @@ class WebPort(Listener):
             method, _, target = line.partition(" ")
             address = urlsplit(target.partition(" ")[0])
             if address.path == self.socket_path and "upgrade: websocket" in rest.lower():
-                await self._talk(Socket(head, writer), reader)
+                await self._talk(Socket(head, writer), reader, writer)
                 return
             query = dict(parse_qsl(address.query))
             query |= dict(parse_qsl((await _body(rest, reader)).decode("latin-1")))
-            writer.write(self.page(method, address.path, query).encode())
-            await writer.drain()
+            page = self.page(method, address.path, query)
+            await send(page.fault, writer, page.encode())
 
-    async def _talk(self, socket: Socket, reader: asyncio.StreamReader) -> None:
+    async def _talk(self, socket: Socket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             texts = socket.events()
             while not socket.over:
                 for text in texts:
-                    self.message(socket, text)
+                    answer, fault = self.message(socket, text)
+                    await send(fault, writer, socket.frame(answer))
                 data = await reader.read(1 << 16)
                 if not data:
                     return
@@ -115,8 +120,8 @@ class WebPort(Listener):
         """The answer to an HTTP request."""
         raise NotImplementedError
 
-    def message(self, socket: Socket, text: str) -> None:
-        """Answer a WebSocket text."""
+    def message(self, socket: Socket, text: str) -> tuple[str, Fault | None]:
+        """The answer to a WebSocket text, and what goes wrong on its way."""
         raise NotImplementedError
 
     def gone(self, socket: Socket) -> None:
