@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from sungather.clock import Clock
 from sungather.configuration.settings import InverterSettings
+from sungather.readings.derived import METERS
 from sungather.registers.catalogue import Catalogue
 from sungather.registers.decoding import Value, decode
 from sungather.registers.plan import AdaptivePlan, Read
@@ -166,11 +167,12 @@ class Session:
             chosen = self.selected()
             have = self._shown = frozenset(chosen)
             identity = set(self._identity_plan.registers)
+            needed = PAGE | METERS.keys() if self._settings.smart_meter else PAGE
             extra = [
                 r
                 for r in self._catalogue.registers
                 if r not in have
-                and (r in identity or (r.name in PAGE and device is not None and applies(r, device)))
+                and (r in identity or (r.name in needed and device is not None and applies(r, device)))
             ]
             self._plan = AdaptivePlan([*extra, *chosen], self.transport.max_words)
             self._penalties.clear()

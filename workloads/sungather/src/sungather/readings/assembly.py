@@ -143,33 +143,31 @@ class Assembly:
             readings.pop(name, None)
         if alarm and values.get("pid_alarm_code"):
             readings["alarm_timestamp"] = Reading("alarm_timestamp", alarm)
-        if "load_power" in readings and not values.get("load_power"):
-            computed = derived.load_power(values)
-            if computed is not None:
-                old = readings["load_power"]
-                readings["load_power"] = Reading(
-                    "load_power", computed, "W", address=old.address, group="load"
-                )
+        self._fill(readings, "load_power", derived.load_power(values), "load")
+        self._fill(readings, "meter_power", power[1] - power[0] if power else None, "grid")
         known = power is not None
         virtual: dict[str, str | float | None] = {
             "run_state": derived.run_state(values),
             "timestamp": when.strftime("%Y-%m-%d %H:%M:%S"),
             "last_reset": self.daily.last_reset,
+            "export_to_grid": power[0] if power else None,
+            "import_from_grid": power[1] if power else None,
+            "daily_export_to_grid": round(self.daily.exported, 4) if known or self.daily.exported else None,
+            "daily_import_from_grid": round(self.daily.imported, 4) if known or self.daily.imported else None,
         }
-        if self._level >= 1:
-            virtual["export_to_grid"] = power[0] if power else None
-            virtual["import_from_grid"] = power[1] if power else None
-        virtual["daily_export_to_grid"] = (
-            round(self.daily.exported, 4) if known or self.daily.exported else None
-        )
-        virtual["daily_import_from_grid"] = (
-            round(self.daily.imported, 4) if known or self.daily.imported else None
-        )
         for name, value in virtual.items():
             address, unit = derived.VIRTUAL[name]
             group = "grid" if unit else "device"
             quality = Quality.ABSENT if value is None else Quality.GOOD
-            readings[name] = Reading(name, value, unit, quality, address, group)
+            shown = self._level >= 1 or name not in ("export_to_grid", "import_from_grid")  # as upstream
+            readings[name] = Reading(name, value, unit, quality, address, group, shown)
+
+    @staticmethod
+    def _fill(readings: dict[str, Reading], name: str, computed: float | None, group: str) -> None:
+        """A value that the model has elsewhere, or not at all, under the name that exports ask for."""
+        old = readings.get(name)
+        if old is not None and not old.value and computed is not None:
+            readings[name] = Reading(name, computed, "W", address=old.address, group=group, shown=old.shown)
 
 
 def document(snapshot: Snapshot) -> dict[str, object]:

@@ -26,6 +26,16 @@ VIRTUAL = {
 CLOCK = ("year", "month", "day", "hour", "minute", "second")
 ALARM_CLOCK = tuple(f"alarm_time_{part}" for part in CLOCK)
 
+METERS = {
+    "meter_power": -1,
+    "export_power_hybrid": 1,
+    "meter_total_power": -1,
+    "power_meter": -1,
+    "export_power": 1,
+}
+"""Registers that tell what flows at the grid connection, and the sign that makes export positive. Which of them a model
+fills, its documents do not say: the others are marked as missing, or 0. So the first that is not 0 counts."""
+
 _RUNNING = ("run", "derating", "dispatch", "starting", "restarting", "startup")
 _NOT_RUNNING = ("stop", "standby", "fault")
 _STRANGE_DAY_BELIEVED_AFTER = 3
@@ -71,26 +81,21 @@ def run_state(values: Values) -> str | None:
 
 
 def grid_power(values: Values) -> tuple[float, float] | None:
-    """(export, import) in watts; None when no meter tells.
-
-    meter_power is positive when importing, export_power_hybrid positive when exporting.
-    """
-    meter, hybrid = values.get("meter_power"), values.get("export_power_hybrid")
-    if isinstance(meter, (int, float)):
-        exported = -meter
-    elif isinstance(hybrid, (int, float)):
-        exported = hybrid
-    else:
-        return None
-    return max(exported, 0), max(-exported, 0)
+    """(export, import) in watts; None when no meter tells."""
+    exported = None
+    for name, sign in METERS.items():
+        value = values.get(name)
+        if isinstance(value, (int, float)):
+            exported = sign * value
+            if exported:
+                break
+    return None if exported is None else (max(exported, 0), max(-exported, 0))
 
 
 def load_power(values: Values) -> float | None:
-    """What the house uses, when the inverter itself does not say: production plus what the meter imports."""
-    active, meter = values.get("total_active_power"), values.get("meter_power")
-    if isinstance(active, (int, float)) and isinstance(meter, (int, float)):
-        return active + meter
-    return None
+    """What the house uses, when the inverter itself does not say: production plus what comes from the grid."""
+    active, grid = values.get("total_active_power"), grid_power(values)
+    return active + grid[1] - grid[0] if isinstance(active, (int, float)) and grid else None
 
 
 @dataclass

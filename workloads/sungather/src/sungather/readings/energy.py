@@ -38,9 +38,12 @@ def power(snapshot: Snapshot) -> dict[str, float | None]:
         if hybrid
         else _first(snapshot, "total_active_power", "total_dc_power")
     )
+    load = _first(snapshot, "load_power_hybrid", "load_power")
+    if load is None and not hybrid and pv is not None and grid is not None:
+        load = pv + grid
     return {
         "pv": pv,
-        "load": _first(snapshot, "load_power_hybrid", "load_power"),
+        "load": load,
         "grid": grid,
         "battery": battery_power(snapshot),
         "soc": _first(snapshot, "battery_level", "soc"),
