@@ -59,3 +59,11 @@ def test_true_one_and_one_point_zero_stay_apart() -> None:
     before = sharing.of({"spec": {"a": 1}}, None)
     assert sharing.of({"spec": {"a": True}}, before)["spec"]["a"] is True
     assert type(sharing.of({"spec": {"a": 1.0}}, before)["spec"]["a"]) is float
+
+
+def test_a_short_string_is_kept_once_from_its_second_time_on() -> None:
+    sharing = Sharing()
+    first, second = (
+        sharing.of(orjson.loads(b'{"spec":{"nodeName":"node-1","n":%d}}' % n), None) for n in (1, 2)
+    )
+    assert second["spec"]["nodeName"] is first["spec"]["nodeName"]

@@ -27,13 +27,14 @@ _BURST = 25.0
 _REFILL = 1 / 300.0  # events a second
 _REMEMBERED = 4096
 _PENDING = 1000
+_NAMING = ("apiVersion", "kind", "namespace", "name", "uid", "fieldPath")  # of a reference: what it is about
 
 
 @dataclass(slots=True)
 class _Family:
     """Events that differ in their message only."""
 
-    messages: set[str] = field(default_factory=set)
+    messages: list[str] = field(default_factory=list)
     last: float = 0.0
 
 
@@ -94,16 +95,15 @@ class EventRecorder:
 
     def _correlate(self, reference: dict[str, str], type: str, reason: str, message: str) -> Object | None:
         now = self._client.clock.now()
-        about = tuple(
-            f"{key}={value}" for key, value in sorted(reference.items()) if key != "resourceVersion"
-        )
+        about = tuple(reference.get(name, "") for name in _NAMING)
         if not self._affordable(about, now):
             return None
         family = _remember(self._families, (*about, type, reason), _Family())
         if now - family.last > _SIMILAR_WINDOW:
             family.messages.clear()
         family.last = now
-        family.messages.add(message)
+        if message not in family.messages:
+            family.messages.append(message)
         identity = (*about, type, reason, message)
         if len(family.messages) > _SIMILAR:
             family.messages.pop()

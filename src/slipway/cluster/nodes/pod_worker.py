@@ -15,8 +15,10 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import orjson
+
 from slipway.cluster.client.client import PatchType
-from slipway.cluster.client.objects import clone, object_reference
+from slipway.cluster.client.objects import object_reference
 from slipway.cluster.client.resources import PODS, SERVICE_ACCOUNTS
 from slipway.cluster.nodes.container_environment import ConfigError
 from slipway.cluster.nodes.container_request import container_request, sandbox_request, termination_message
@@ -85,8 +87,8 @@ class PodWorker:
         self._turning = False
         self._closed = False
         self._forgetting = False
-        self._reported: Object | None = None
-        self._unreported = False
+        self._reported = b""  # the digest of what was said last
+        self._unreported: Object | None = None
         self._reporting: asyncio.Task[None] | None = None
         self._kick()
 
@@ -468,21 +470,22 @@ class PodWorker:
 
     def _report(self) -> None:
         status = self._status()
-        if status == self._reported or self.state.withdrawn:
+        digest = hashlib.blake2b(orjson.dumps(status), digest_size=16).digest()
+        if digest == self._reported or self.state.withdrawn:
             return
-        self._reported = status
+        self._reported = digest
         for row in status["conditions"]:
             self.state.conditions[row["type"]] = row
-        self._unreported = True
+        self._unreported = status
         if self._reporting is None or self._reporting.done():
             self._reporting = asyncio.create_task(self._write_status())
 
     async def _write_status(self) -> None:
         meta = self.pod["metadata"]
-        while self._unreported and not self.state.withdrawn:
+        while self._unreported is not None and not self.state.withdrawn:
             await self.around.clock.sleep(_SETTLE)
-            self._unreported = False
-            body = {"metadata": {"uid": meta["uid"]}, "status": clone(self._reported)}
+            status, self._unreported = self._unreported, None
+            body = {"metadata": {"uid": meta["uid"]}, "status": status}
             try:
                 await self.around.client.patch(
                     PODS, meta["name"], meta["namespace"], body, PatchType.STRATEGIC, subresource="status"
@@ -491,7 +494,7 @@ class PodWorker:
                 if error.code in (404, 409):  # deleted, or replaced by a namesake
                     return
                 logger.debug("status of %s/%s: %s", meta["namespace"], meta["name"], error)
-                self._unreported = True
+                self._unreported = self._unreported or status
                 await self.around.clock.sleep(_REPORT_RETRY)
 
     def changed(self) -> None:

@@ -3,7 +3,7 @@
 A cluster is full of repetition: a status update changes a tenth of an object, ten thousand pods come from one
 template, and managedFields say the same of each of them. `Sharing.of` gives a value back with every part that
 equals one kept already replaced by that one: the parts of the object's previous state first, then parts that were
-seen twice of late. Sharing is safe because nobody changes a stored value in place.
+seen twice of late; short strings at once. Sharing is safe because nobody changes a stored value in place.
 
 Equal here means the same JSON text, so that 1, 1.0 and true stay apart and members keep their order.
 """
@@ -16,6 +16,8 @@ import orjson
 
 _PARTS = 4096  # kept parts, and hashes of texts that were seen once
 _LONGEST = 4096  # bytes of a part's text: what is longer is hardly ever the same twice
+_LONGEST_WORD = 64  # characters
+_WORDS = 4  # words that are remembered for each part
 _OPTIONS = orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
@@ -27,6 +29,7 @@ class Sharing:
         self._parts: dict[int, Any] = {}  # by the hash of their text
         # A part is kept only when it comes again: most come once, and would only push the others out.
         self._seen: dict[int, None] = {}
+        self._words: dict[str, str] = {}
 
     def of(self, value: dict[str, Any], previous: dict[str, Any] | None) -> dict[str, Any]:
         """The value, made of shared parts where it can be; the value itself is not changed."""
@@ -34,9 +37,11 @@ class Sharing:
         return {name: self._part(part, before.get(name)) for name, part in value.items()}
 
     def _part(self, part: Any, before: Any) -> Any:
-        if not isinstance(part, dict | list) or part is before:
+        if part is before:
             return part
-        if not part:
+        if isinstance(part, str):
+            return self._word(part)
+        if not isinstance(part, dict | list) or not part:
             return part
         text = _text(part)
         if text is None:
@@ -61,6 +66,14 @@ class Sharing:
         return [
             self._part(item, items[index] if index < len(items) else None) for index, item in enumerate(part)
         ]
+
+    def _word(self, word: str) -> str:
+        """The first string equal to it: a decoded body makes every value anew."""
+        if len(word) > _LONGEST_WORD:
+            return word
+        if len(self._words) >= self._limit * _WORDS:
+            self._words.clear()
+        return self._words.setdefault(word, word)
 
     def _note(self, mark: int, part: Any) -> None:
         if mark in self._seen:
