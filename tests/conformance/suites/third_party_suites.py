@@ -152,7 +152,13 @@ class Bench:
     def play(self) -> Path:
         """Run the suite's tests; where their report lies."""
         report = self.work / "report.xml"
-        words = [*self.suite.command, f"--junitxml={report}", "-q", "-p", "no:cacheprovider"]
+        words = [
+            *(replaced(word, {"{here}": str(HERE)}) for word in self.suite.command),
+            f"--junitxml={report}",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+        ]
         if self.suite.kubeconfig:
             words = within_mount(self.suite.kubeconfig, self.environment["KUBECONFIG"], self.work, words)
         directory = self.site_packages() if self.suite.site else self.copy / self.suite.directory
