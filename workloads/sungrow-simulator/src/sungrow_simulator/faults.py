@@ -98,11 +98,11 @@ class Faults:
         """Those that are not used up."""
         return [rule for rule, _ in self._rules]
 
-    def on_connection(self, port: str) -> Fault | None:
-        """Counts a connection to `port`, and says what goes wrong with it."""
+    def on_connection(self, port: str, possible: frozenset[Fault] = ON_CONNECT) -> Fault | None:
+        """Counts a connection to `port`, and says what goes wrong with it: one of those that are possible there."""
         self.counters["connections"] += 1
         self.counters[f"connections.{port}"] += 1
-        return self._meet(port, None, ON_CONNECT)
+        return self._meet(port, None, possible)
 
     def on_request(
         self, port: str, function: int | None = None, possible: frozenset[Fault] = ON_REQUEST

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from sungrow_simulator.faults import Fault
 from sungrow_simulator.wire.listener import RegisterState
-from sungrow_simulator.wire.spoiling import spoil_reply
+from sungrow_simulator.wire.spoiling import spoiled_reply
 
 SUCCESS, USER_LIMIT, TOKEN_EXPIRED, READ_FAILED, NO_LOGIN = 1, 100, 106, 301, 401
 HYBRID, STRING, BATTERY = 35, 21, 44
@@ -124,9 +124,7 @@ class Dongle:
             request = struct.pack(">BHH", function, address - 1, count)
         except (KeyError, ValueError, struct.error):
             return _answer(READ_FAILED, "I18N_COMMON_READ_FAILED")
-        reply = self._state.answer(unit, request)
-        if reply is not None:
-            reply = spoil_reply(fault, request, reply)
+        reply = spoiled_reply(fault, request, lambda: self._state.answer(unit, request))
         if reply is None or reply[0] != function:
             return _answer(READ_FAILED, "I18N_COMMON_READ_FAILED")
         return _answer(SUCCESS, "success", {"param_value": "".join(f"{byte:02X} " for byte in reply[2:])})

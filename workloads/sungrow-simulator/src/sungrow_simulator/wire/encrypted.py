@@ -16,6 +16,7 @@ from datetime import date
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from sungrow_simulator.faults import Faults
+from sungrow_simulator.wire.answers import ILLEGAL_VALUE, refusal
 from sungrow_simulator.wire.listener import RegisterState
 from sungrow_simulator.wire.modbus import HEADER, ModbusTcp
 
@@ -91,7 +92,7 @@ class EncryptedModbus(ModbusTcp):
         if request[0] in (3, 4) and len(request) == 5 and self._nothing is None:
             count = int.from_bytes(request[3:5], "big")
             if count > MOST_WORDS:
-                return bytes((request[0] | 0x80, 3))
+                return refusal(request[0], ILLEGAL_VALUE)
         return super().answer(unit, request)
 
     async def _key_or_plain(

@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 from typing import Protocol
 
-from sungrow_simulator.faults import Fault, Faults
+from sungrow_simulator.faults import ON_CONNECT, Fault, Faults
 from sungrow_simulator.wire.certificate import Certificate
 
 GRACE = 0.05
 """Seconds in which a connection that its client ended a moment ago makes room for the next one."""
+
+PLAIN = ON_CONNECT - {Fault.CERTIFICATE_CHANGED}
+"""What can go wrong with a connection that has no TLS."""
 
 
 class RegisterState(Protocol):
@@ -68,9 +71,9 @@ class Listener:
             self.faults.counters[f"turned-away.{self.name}"] += 1
             writer.close()
             return
-        fault = self.faults.on_connection(self.name)
+        fault = self.faults.on_connection(self.name, ON_CONNECT if self._certificate else PLAIN)
         if fault is not None:
-            if fault is Fault.CERTIFICATE_CHANGED and self._certificate is not None:
+            if fault is Fault.CERTIFICATE_CHANGED and self._certificate:
                 self._certificate.change()  # this client has seen the old one: it must come again
             writer.transport.abort()
             return

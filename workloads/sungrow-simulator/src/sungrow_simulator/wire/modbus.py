@@ -9,7 +9,7 @@ from collections.abc import Callable
 from sungrow_simulator.faults import Faults
 from sungrow_simulator.wire.certificate import Certificate
 from sungrow_simulator.wire.listener import Listener, RegisterState
-from sungrow_simulator.wire.spoiling import ON_BYTES, ON_FRAME, ON_REPLY, send, spoil_frame, spoil_reply
+from sungrow_simulator.wire.spoiling import ON_BYTES, ON_FRAME, ON_REPLY, send, spoiled_frame, spoiled_reply
 
 HEADER = struct.Struct(">HHHB")
 """Transaction id, protocol id (0), length of what follows, unit id."""
@@ -60,10 +60,9 @@ class ModbusTcp(Listener):
     ) -> None:
         """Answer one request, or spoil the answer as the schedule says; `seal` is what goes around the frame."""
         fault = self.faults.on_request(self.name, request[0], ON_BYTES | ON_REPLY | ON_FRAME)
-        reply = self.answer(unit, request)
+        reply = spoiled_reply(fault, request, lambda: self.answer(unit, request))
         if reply is not None:
-            whole = frame(transaction, unit, spoil_reply(fault, request, reply))
-            await send(fault, writer, seal(spoil_frame(fault, whole)))
+            await send(fault, writer, seal(spoiled_frame(fault, frame(transaction, unit, reply))))
 
     def answer(self, unit: int, request: bytes) -> bytes | None:
         """What the registers say."""

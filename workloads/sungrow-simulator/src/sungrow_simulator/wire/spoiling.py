@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
+import struct
+from collections.abc import Callable
 
 from sungrow_simulator.faults import Fault
+from sungrow_simulator.wire.answers import refusal
 
 DRIP = 1.0
 """Seconds between the bytes of a slow answer."""
+
+NO_FAREWELL = struct.pack("ii", 1, 0)
+"""To linger for zero seconds: the socket ends with a reset, whatever is still unread."""
 
 ON_BYTES = frozenset({Fault.RESET, Fault.SILENT, Fault.SLOW, Fault.HALF, Fault.GARBAGE})
 ON_REPLY = frozenset(fault for fault in Fault if fault.exception) | {Fault.SHORT}
 ON_FRAME = frozenset({Fault.WRONG_TRANSACTION, Fault.WRONG_UNIT, Fault.OVERSIZE})
 
 
-def spoil_reply(fault: Fault | None, request: bytes, reply: bytes) -> bytes:
-    """The reply with an exception instead, or with the last of its words missing."""
+def spoiled_reply(fault: Fault | None, request: bytes, answer: Callable[[], bytes | None]) -> bytes | None:
+    """An exception, and nothing is read or written; or what `answer` gives, perhaps without its last word."""
     if fault is not None and fault.exception:
-        return bytes((request[0] | 0x80, fault.exception))
-    if fault is Fault.SHORT and reply[0] in (3, 4) and reply[1] >= 2:
+        return refusal(request[0], fault.exception)
+    reply = answer()
+    if fault is Fault.SHORT and reply and reply[0] in (3, 4) and reply[1] >= 2:
         return bytes((reply[0], reply[1] - 2)) + reply[2:-2]
     return reply
 
 
-def spoil_frame(fault: Fault | None, frame: bytes) -> bytes:
+def spoiled_frame(fault: Fault | None, frame: bytes) -> bytes:
     """The Modbus TCP frame with something in its header that does not fit."""
     if fault is Fault.WRONG_TRANSACTION:
         return bytes((frame[0] ^ 0x55, frame[1] ^ 0x55)) + frame[2:]
@@ -38,6 +46,7 @@ def spoil_frame(fault: Fault | None, frame: bytes) -> bytes:
 async def send(fault: Fault | None, writer: asyncio.StreamWriter, data: bytes) -> None:
     """Put an answer on the wire, or what is left of it."""
     if fault is Fault.RESET:
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_FAREWELL)
         writer.transport.abort()
         raise ConnectionResetError("by a scheduled fault")
     if fault is Fault.SILENT:

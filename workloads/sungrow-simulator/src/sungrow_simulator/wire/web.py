@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from sungrow_simulator.faults import Fault
@@ -16,6 +17,8 @@ from sungrow_simulator.wire.listener import Listener
 from sungrow_simulator.wire.spoiling import send
 
 MOST_BODY = 1 << 16
+ENDLESS = b"\x7f" + (1 << 62).to_bytes(8, "big")
+"""The length of a WebSocket frame that no memory holds."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,11 @@ class Page:
     text: str = ""
     status: HTTPStatus = HTTPStatus.OK
     content_type: str = "application/json"
-    fault: Fault | None = None
 
-    def encode(self) -> bytes:
+    def encode(self, *, oversize: bool = False) -> bytes:
+        """The whole answer; an oversize one says that a gigabyte follows."""
         body = self.text.encode()
-        length = len(body) if self.fault is not Fault.OVERSIZE else 10**9
+        length = 10**9 if oversize else len(body)
         head = (
             f"HTTP/1.1 {self.status.value} {self.status.phrase}\r\n"
             f"Content-Type: {self.content_type}; charset=utf-8\r\nContent-Length: {length}\r\n\r\n"
@@ -60,10 +63,13 @@ class Socket:
         self._protocol.receive_data(data)
         return self.events()
 
-    def frame(self, text: str) -> bytes:
-        """The bytes that carry a text."""
+    def frame(self, text: str, *, oversize: bool = False) -> bytes:
+        """The bytes that carry a text; none when the conversation is over. An oversize one has an endless length."""
+        if self._protocol.state is not State.OPEN:
+            return b""
         self._protocol.send_text(text.encode())
-        return b"".join(self._protocol.data_to_send())
+        whole = b"".join(self._protocol.data_to_send())
+        return whole[:1] + ENDLESS + text.encode() if oversize else whole
 
     def send(self, text: str) -> None:
         """Push a text without being asked."""
@@ -71,8 +77,9 @@ class Socket:
 
     def end(self) -> None:
         """Close from this side."""
-        self._protocol.send_close(1000)
-        self._flush()
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(1000)
+            self._flush()
 
     @property
     def over(self) -> bool:
@@ -99,25 +106,24 @@ class WebPort(Listener):
                 return
             query = dict(parse_qsl(address.query))
             query |= dict(parse_qsl((await _body(rest, reader)).decode("latin-1")))
-            page = self.page(method, address.path, query)
-            await send(page.fault, writer, page.encode())
+            page, fault = self.page(method, address.path, query)
+            await send(fault, writer, page.encode(oversize=fault is Fault.OVERSIZE))
 
     async def _talk(self, socket: Socket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             texts = socket.events()
-            while not socket.over:
+            while True:
                 for text in texts:
                     answer, fault = self.message(socket, text)
-                    await send(fault, writer, socket.frame(answer))
-                data = await reader.read(1 << 16)
-                if not data:
+                    await send(fault, writer, socket.frame(answer, oversize=fault is Fault.OVERSIZE))
+                if socket.over or not (data := await reader.read(1 << 16)):
                     return
                 texts = socket.receive(data)
         finally:
             self.gone(socket)
 
-    def page(self, method: str, path: str, query: dict[str, str]) -> Page:
-        """The answer to an HTTP request."""
+    def page(self, method: str, path: str, query: dict[str, str]) -> tuple[Page, Fault | None]:
+        """The answer to an HTTP request, and what goes wrong on its way."""
         raise NotImplementedError
 
     def message(self, socket: Socket, text: str) -> tuple[str, Fault | None]:

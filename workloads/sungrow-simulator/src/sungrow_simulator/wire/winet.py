@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from http import HTTPStatus
 from importlib.resources import files
 
@@ -14,7 +13,8 @@ from sungrow_simulator.wire.spoiling import ON_BYTES, ON_REPLY
 from sungrow_simulator.wire.web import Page, Socket, WebPort
 
 WORDS = files("sungrow_simulator") / "wire" / "en_US.properties"
-ON_SESSION = frozenset({Fault.TOKEN_EXPIRED, Fault.TAKEN_OVER})
+ANYWHERE = ON_BYTES | {Fault.OVERSIZE, Fault.TOKEN_EXPIRED, Fault.TAKEN_OVER}
+"""What can go wrong with a page and with a message."""
 
 
 class WinetPort(WebPort):
@@ -34,18 +34,16 @@ class WinetPort(WebPort):
         super().__init__(name, faults, connections=connections, certificate=certificate)
         self._dongle = dongle
 
-    def page(self, method: str, path: str, query: dict[str, str]) -> Page:
+    def page(self, method: str, path: str, query: dict[str, str]) -> tuple[Page, Fault | None]:
         if path == "/device/getParam":
-            function = 3 if query.get("param_type") == "1" else 4
-            fault = self._met(function, ON_BYTES | ON_REPLY | ON_SESSION | {Fault.OVERSIZE})
-            return Page(self._dongle.parameters(query, fault), fault=fault)
-        return replace(self._other_page(path), fault=self._met(None, ON_BYTES))
+            fault = self._met(3 if query.get("param_type") == "1" else 4, ANYWHERE | ON_REPLY)
+            return Page(self._dongle.parameters(query, fault)), fault
+        fault = self._met(None, ANYWHERE)
+        return self._other_page(path), fault
 
     def message(self, socket: Socket, text: str) -> tuple[str, Fault | None]:
-        possible = ON_BYTES | ON_SESSION
-        if _service(text) == "login":
-            possible |= {Fault.LOGIN_REFUSED}
-        fault = self._met(None, possible)
+        at_login = {Fault.LOGIN_REFUSED} if _service(text) == "login" else frozenset()
+        fault = self._met(None, ANYWHERE | at_login)
         return self._dongle.message(socket, text, fault), fault
 
     def gone(self, socket: Socket) -> None:
