@@ -8,7 +8,7 @@ from slipway.cluster.schema.builtin import UnknownKind, definition_of
 from slipway.cluster.schema.decoding import cannot_be_handled, decode
 from slipway.cluster.schema.go_scalars import NotDecodable
 from slipway.cluster.schema.resource import Resource
-from slipway.cluster.status import bad_request
+from slipway.cluster.status import FieldError, bad_request, invalid
 
 Object = dict[str, Any]
 
@@ -57,15 +57,11 @@ def _unknown_conversion(version: str, kind: str, resource: Resource) -> str:
 
 def check_type(obj: Object, resource: Resource, kind: str, api_version: str) -> None:
     """Fill an absent apiVersion and kind; 400 when they say something else than the path does."""
+    if resource.custom:
+        _check_custom_type(obj, resource)
+        return
     said_kind, said_version = obj.get("kind") or kind, obj.get("apiVersion") or api_version
     if said_kind != kind or said_version != api_version:
-        if resource.custom:
-            if said_version != api_version:
-                raise bad_request(
-                    f"the API version in the data ({said_version}) does not match the expected API version"
-                    f" ({api_version})"
-                )
-            raise bad_request(f"the kind in the data ({said_kind}) does not match the expected kind ({kind})")
         group, _, version = said_version.rpartition("/")
         try:
             definition_of(group, version, said_kind)
@@ -80,6 +76,19 @@ def check_type(obj: Object, resource: Resource, kind: str, api_version: str) -> 
             )
         raise cannot_be_handled(kind, version, _unknown_conversion(version, said_kind, resource), said_kind)
     obj["kind"], obj["apiVersion"] = kind, api_version
+
+
+def _check_custom_type(obj: Object, resource: Resource) -> None:
+    """Bodies of custom kinds say what they are; a kind that is not theirs is a mistake like any other in them."""
+    kind, version = obj.get("kind"), obj.get("apiVersion") or ""
+    if version != resource.api_version:
+        raise bad_request(
+            f"the API version in the data ({version}) does not match the expected API version"
+            f" ({resource.api_version})"
+        )
+    if kind != resource.kind:
+        wrong = FieldError("FieldValueInvalid", "kind", kind, f"must be {resource.kind}")
+        raise invalid(str(kind), resource.group, str(meta(obj).get("name") or ""), [wrong])
 
 
 def check_place(obj: Object, namespaced: bool, namespace: str, name: str) -> None:

@@ -194,13 +194,13 @@ class ApiServer:
                 if call.name and not call.subresource:
                     raise method_not_allowed()
                 check_write_options(call.options, call.verb, apply=False)
-                written = await create(self.registry, call, object_body(request, call.resource.kind))
+                written = await create(self.registry, call, self._body(request, call))
                 return shown.object(written.record, 201)
             case "update":
                 if not call.name:
                     raise method_not_allowed()
                 check_write_options(call.options, call.verb, apply=False)
-                written = await update(self.registry, call, object_body(request, call.resource.kind))
+                written = await update(self.registry, call, self._body(request, call))
                 return shown.object(written.record, 201 if written.created else 200)
             case "patch":
                 return await self._patch(request, definition, call, shown)
@@ -211,6 +211,9 @@ class ApiServer:
                 self._delete_options(request, call)
                 records = await deleting.delete_collection(self.registry, call)
                 return shown.listing(reading.Listing(records, store.revision))
+
+    def _body(self, request: Request, call: Call) -> Object:
+        return object_body(request, call.resource.kind, custom=call.resource.custom)
 
     async def _watch(
         self, definition: Definition, call: Call, shown: Presentation, target: Target

@@ -28,11 +28,14 @@ def _media(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def object_body(request: Request, kind: str) -> Object:
-    """The object in the body, which should be a `kind`; 400 when it cannot be read, 415 for a media type that is not
-    served."""
+def object_body(request: Request, kind: str, *, custom: bool = False) -> Object:
+    """The object in the body, which should be a `kind`, and says so where that is a custom one; 400 when it cannot be
+    read, 415 for a media type that is not served."""
     try:
-        return _object_body(request)
+        value = _object_body(request)
+        if custom and not value.get("kind"):
+            raise BadJson(f"Object 'Kind' is missing in '{request.body.decode(errors='replace')}'")
+        return value
     except BadJson as error:
         raise bad_request(
             f"the object provided is unrecognized (must be of type {kind}): {error} ({summary(request.body)})"
