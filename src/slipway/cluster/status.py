@@ -220,6 +220,12 @@ def method_not_allowed() -> StatusError:
     )
 
 
+def not_supported(verb: str, plural: str, group: str) -> StatusError:
+    """What a custom resource says to a verb that its sub-resource has not."""
+    message = f'{verb} is not supported on resources of kind "{_qualified(plural, group)}"'
+    return StatusError(405, "MethodNotAllowed", message, _details("", group, plural))
+
+
 def not_acceptable(message: str) -> StatusError:
     return StatusError(406, "NotAcceptable", message)
 

@@ -58,7 +58,11 @@ def _storage_api_version(resource: Resource, row: Row) -> str:
 
 
 def _decode(resource: Resource, minor: str, obj: Object, style: Style) -> tuple[Object, list[str]]:
+    metadata = obj.get("metadata")
+    forgets = isinstance(metadata, dict) and metadata.get("managedFields") == []
     decoded = decode(obj, resource.group, resource.version, resource.kind, style=style, minor=minor)
+    if forgets:  # an empty list says something here: all managers are to be forgotten
+        decoded.obj["metadata"]["managedFields"] = []
     return decoded.obj, decoded.strict_errors
 
 

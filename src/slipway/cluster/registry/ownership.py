@@ -68,8 +68,7 @@ def record_update(
     """Note in `obj` that the caller's manager set what differs from `old` (None: it is created)."""
     subresource = str(call.audit.get("owner_subresource") or call.subresource)
     manager = field_manager(definitions, definition, subresource)
-    # Upstream loses the time on the way from the Scale to the object that it scales.
-    time = "" if subresource == "scale" else clock.timestamp()
+    time = _time(subresource, clock)
     seen = obj
     converted = definition.storage_api_version not in ("", obj.get("apiVersion"))
     if converted and (old is not None or not definition.resource.custom):
@@ -94,7 +93,13 @@ def apply(
 ) -> Object:
     """The object after the configuration was applied on behalf of the caller's manager."""
     manager = field_manager(definitions, definition, call.subresource)
-    return manager.apply(live, config, call.manager, bool(call.options.force), clock.timestamp())
+    time = _time(call.subresource, clock)
+    return manager.apply(live, config, call.manager, bool(call.options.force), time)
+
+
+def _time(subresource: str, clock: Clock) -> str:
+    """Upstream loses the time on the way from the Scale to the object that it scales."""
+    return "" if subresource == "scale" else clock.timestamp()
 
 
 def without_stamps(obj: Object) -> Object:

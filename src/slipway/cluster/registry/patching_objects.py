@@ -18,7 +18,7 @@ from slipway.cluster.registry.object_metadata import check_named, check_place, c
 from slipway.cluster.registry.reading import missing
 from slipway.cluster.registry.registry import Registry, Written
 from slipway.cluster.registry.updating import ATTEMPTS, replace
-from slipway.cluster.status import OBJECT_MODIFIED, conflict
+from slipway.cluster.status import OBJECT_MODIFIED, FieldError, conflict, invalid
 from slipway.cluster.store import Conflict
 
 Object = dict[str, Any]
@@ -75,6 +75,7 @@ async def apply(registry: Registry, call: Call, config: Object) -> Written:
         obj, warnings = decode_body(definition, obj, call.options.field_validation, "applied")
         call.warnings += warnings
         if record is None:
+            _check_creatable(call, obj)
             call.verb = "create"
             return await create_decoded(registry, call, definition, obj, applied=True)
         try:
@@ -82,6 +83,15 @@ async def apply(registry: Registry, call: Call, config: Object) -> Written:
         except Conflict:
             continue
     raise conflict(call.resource.plural, call.resource.group, call.name, OBJECT_MODIFIED)
+
+
+def _check_creatable(call: Call, obj: Object) -> None:
+    """A configuration may name a revision that nothing has, which does not matter, but no uid."""
+    obj["metadata"].pop("resourceVersion", None)
+    uid = obj["metadata"].get("uid")
+    if uid:
+        wrong = FieldError("FieldValueInvalid", "metadata.uid", uid, "field is immutable")
+        raise invalid(call.resource.kind, call.resource.group, call.name, [wrong])
 
 
 def _patched(call: Call, definition: Definition, change: Patch, old: Object) -> Object:

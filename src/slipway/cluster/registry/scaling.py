@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from slipway.cluster.registry import ownership
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.registry.reading import missing
@@ -138,25 +140,62 @@ async def update_scale(registry: Registry, call: Call, change: Callable[[Object]
         if said and said != before["metadata"]["resourceVersion"]:
             raise _modified(call)
         _put(obj, paths_of(definition).spec, int((scale.get("spec") or {}).get("replicas") or 0))
-        whole = Call(
-            call.verb,
-            call.resource,
-            call.namespace,
-            call.name,
-            "",
-            call.options,
-            call.identity,
-            call.user_agent,
-            call.warnings,
-        )
-        whole.audit["owner_subresource"] = "scale"
         try:
-            admission = _ScaleAdmission(registry.admission, call, definition)
-            written = await replace(registry, whole, definition, record, obj, admission=admission)
+            return await _write(registry, call, definition, record, obj)
         except Conflict:
             continue
-        return scale_of(definition, registry.served(definition, written.record))
     raise _modified(call)
+
+
+async def apply_scale(registry: Registry, call: Call, config: Object) -> Object:
+    """Server-side apply of a Scale: the caller owns the object's replicas, through the sub-resource, from then on."""
+    definition = registry.definitions.of(call.resource)
+    group, _, version = str(config.get("apiVersion") or "").rpartition("/")
+    kind = str(config.get("kind") or "")
+    if (group, version, kind) != ("autoscaling", "v1", "Scale"):
+        raise bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
+    for _ in range(ATTEMPTS):
+        record = _record(registry, call, definition)
+        live = registry.served(definition, record)
+        resource = call.resource
+        wanted: Object = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {}}
+        replicas = (config.get("spec") or {}).get("replicas")
+        if replicas is not None:
+            _put(wanted, paths_of(definition).spec, replicas)
+        try:
+            obj = ownership.apply(registry.definitions, definition, call, wanted, live, registry.clock)
+        except StatusError as error:
+            raise _in_scale_words(error, resource.api_version) from None
+        obj = copy.deepcopy(obj)
+        _check(
+            call, {**scale_of(definition, obj), "spec": {"replicas": replicas or 0}}, custom=resource.custom
+        )
+        try:
+            return await _write(registry, call, definition, record, obj, applied=True)
+        except Conflict:
+            continue
+    raise _modified(call)
+
+
+def _in_scale_words(error: StatusError, api_version: str) -> StatusError:
+    """Who conflicts through the sub-resource did so with a Scale."""
+    through = 'with subresource "scale" using '
+    before, after = f"{through}{api_version}", f"{through}autoscaling/v1"
+    causes = [
+        {**cause, "message": cause["message"].replace(before, after)}
+        for cause in (error.details or {}).get("causes", ())
+    ]
+    details = {**(error.details or {}), "causes": causes}
+    return StatusError(error.code, error.reason, error.message.replace(before, after), details)
+
+
+async def _write(
+    registry: Registry, call: Call, definition: Definition, record: Record, obj: Object, applied: bool = False
+) -> Object:
+    whole = dataclasses.replace(call, subresource="", audit={"owner_subresource": "scale"})
+    admission = _ScaleAdmission(registry.admission, call, definition)
+    written = await replace(registry, whole, definition, record, obj, applied=applied, admission=admission)
+    return scale_of(definition, registry.served(definition, written.record))
 
 
 class _ScaleAdmission:

@@ -26,12 +26,18 @@ from slipway.cluster.registry.registry import Registry, Written
 from slipway.cluster.registry.updating import update
 from slipway.cluster.schema.builtin import deprecation_of
 from slipway.cluster.schema.resource import Resource
-from slipway.cluster.server.api_bodies import apply_body, object_body, patch_body
+from slipway.cluster.server.api_bodies import apply_body, is_apply, object_body, patch_body
 from slipway.cluster.server.api_options import check_write_options, merge_delete_options, parse_options
 from slipway.cluster.server.api_paths import Target, parse_path
 from slipway.cluster.server.presentation import Presentation
 from slipway.cluster.server.unserved import check_named, misplaced, page_not_found, without_resource
-from slipway.cluster.status import StatusError, forbidden, method_not_allowed, resource_not_found
+from slipway.cluster.status import (
+    StatusError,
+    forbidden,
+    method_not_allowed,
+    not_supported,
+    resource_not_found,
+)
 
 Object = dict[str, Any]
 JSON = {"content-type": "application/json"}
@@ -154,14 +160,14 @@ class ApiServer:
             return elsewhere
         check_named(resource, target, call.verb)
         if target.subresource:
+            found = resource.subresource(target.subresource)
+            if resource.custom and found is not None and call.verb not in found.verbs:
+                raise not_supported(call.verb, resource.plural, resource.group)
             handler = self._subresources.get((resource.qualified, target.subresource)) or (
-                self._subresources.get(("*", target.subresource))
-                if resource.subresource(target.subresource)
-                else None
+                self._subresources.get(("*", target.subresource)) if found is not None else None
             )
             if handler is not None:
                 return await handler(call, request)
-            found = resource.subresource(target.subresource)
             if found is None or target.rest:
                 raise reading.missing(call) if resource.custom else resource_not_found()
             if call.verb not in found.verbs:
@@ -236,7 +242,7 @@ class ApiServer:
         if not call.name:
             raise method_not_allowed()
         media = request.headers.get("content-type", "").partition(";")[0].strip()
-        apply = media == "application/apply-patch+yaml"
+        apply = is_apply(request)
         check_write_options(call.options, call.verb, apply=apply)
         if apply:
             written = await patching_objects.apply(self.registry, call, apply_body(request))

@@ -99,8 +99,8 @@ def _protobuf(body: bytes) -> Any:
 
 
 def _yaml(body: bytes) -> Any:
-    try:
-        return yaml.load(body, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    try:  # of several documents the first, as go-yaml takes them
+        return next(iter(yaml.load_all(body, getattr(yaml, "CSafeLoader", yaml.SafeLoader))), None)
     except yaml.MarkedYAMLError as error:
         raise BadJson(_yaml_error(error, body)) from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -144,6 +144,10 @@ def patch_body(request: Request, definition: Definition, media: str) -> Patch:
         "the body of the request was in an unknown format - accepted media types include:"
         " application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
     )
+
+
+def is_apply(request: Request) -> bool:
+    return _media(request) == "application/apply-patch+yaml"
 
 
 def apply_body(request: Request) -> Object:

@@ -16,7 +16,7 @@ from slipway.cluster.patching.merge_patch import apply_merge_patch
 from slipway.cluster.registry import pod_operations, scaling
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.registry import Registry
-from slipway.cluster.server.api_bodies import checked_body, object_body
+from slipway.cluster.server.api_bodies import apply_body, checked_body, is_apply, object_body
 from slipway.cluster.server.api_options import check_write_options
 from slipway.cluster.server.component_statuses import ComponentStatuses
 from slipway.cluster.status import bad_request, method_not_allowed, unsupported_media_type
@@ -39,6 +39,9 @@ def object_subresources(registry: Registry, signer: TokenSigner) -> dict[tuple[s
         if call.verb == "update":
             body = checked_body(request, "autoscaling", "v1", "Scale")
             return answer(await scaling.update_scale(registry, call, lambda current: body))
+        if call.verb == "patch" and is_apply(request):
+            check_write_options(call.options, call.verb, apply=True)
+            return answer(await scaling.apply_scale(registry, call, apply_body(request)))
         if call.verb == "patch":
             return answer(await scaling.update_scale(registry, call, _scale_patch(request)))
         raise method_not_allowed()
