@@ -266,6 +266,7 @@ async def test_inverter_info_tells_the_truth(served, hybrid):
     assert (info["model"], info["type_code"], info["serial_number"]) == ("SH10RT", "0x0E03", "A2290112345")
     assert (info["rated_watts"], info["output_type"], info["battery_present"]) == (10000.0, "3P4L", True)
     assert info["arm_firmware"] == "SAPPHIRE-H_B000.V000.P012"
+    assert info["mppt_inputs"] == 2, "as many as give a voltage, not as many as the family may have"
 
 
 async def test_check_inverter_names_the_step_that_fails_and_never_opens_a_second_session(served, hybrid):

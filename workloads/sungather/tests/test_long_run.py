@@ -19,7 +19,7 @@ from sungather.collection.collector import Collector
 from sungather.collection.session import Session
 from sungather.configuration.settings import InverterSettings
 from sungather.exports.delivery import Exporter
-from sungather.exports.destination import Delivery, Item, Later
+from sungather.exports.destination import Blocked, Delivery, Item, Later
 from sungather.exports.outbox import Outbox
 from sungather.ledger import Ledger
 from sungather.readings.assembly import Assembly
@@ -206,10 +206,34 @@ def test_72_hours_lose_no_interval_and_stay_flat(world, record_property):
     assert files_after <= files
 
 
+@pytest.mark.parametrize(("error", "most"), [(Blocked("wrong password"), 13), (Later("down"), 66)])
+def test_new_readings_do_not_cut_short_the_pause_after_a_failure(tmp_path, loop_clock, error, most):
+    class Failing(Receiver):
+        tries = 0
+
+        async def deliver(self, items):
+            self.tries += 1
+            raise error
+
+    async def an_hour() -> int:
+        failing = Failing()
+        outbox = Outbox(tmp_path, "failing", max_items=1000, max_bytes=10**8)
+        exporter = Exporter("failing", failing, outbox, loop_clock())
+        task = asyncio.create_task(exporter.run())
+        for at in range(0, 3600, 10):
+            exporter.enqueue(str(at), at, "a reading")
+            await asyncio.sleep(10)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await exporter.close()
+        return failing.tries
+
+    assert 10 <= virtually(an_hour()) <= most
+
+
 async def drained(exporter) -> bool:
     task = asyncio.create_task(exporter.run())
-    exporter.retry_now()
-    done = await exporter.drain(300)
+    done = await exporter.drain(300, retry=True)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     return done

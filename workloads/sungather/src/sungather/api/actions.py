@@ -22,6 +22,7 @@ from sungather.errors import os_reason
 from sungather.exports.destination import Blocked, Later
 from sungather.exports.mqtt import Mqtt
 from sungather.readings import energy
+from sungather.readings.snapshot import Snapshot
 from sungather.registers.decoding import decode
 from sungather.registers.register import DataType, Kind, Register
 from sungather.transports.transport import Refusal, TransportError, Unreachable
@@ -119,7 +120,7 @@ class Actions:
             "serial_number": identity.serial if identity else None,
             "rated_watts": identity.rated_watts if identity else None,
             "output_type": identity.output_type if identity else None,
-            "mppt_inputs": device.mppts if device else None,
+            "mppt_inputs": _inputs(snapshot) if snapshot else None,
             "arm_firmware": text("arm_software_version"),
             "dsp_firmware": text("dsp_software_version"),
             "communication_firmware": text("communication_firmware_version", "firmware_version_3"),
@@ -191,10 +192,8 @@ class Actions:
         """Try the queues now, wait up to `wait` seconds, then tell as exports() does."""
         parameters = Parameters(given, "export", "wait")
         chosen = self._export(parameters.text("export"))
-        for exporter in chosen:
-            exporter.retry_now()
         wait = parameters.number("wait", 5, 0, 60)
-        await asyncio.gather(*(e.drain(wait) for e in chosen))
+        await asyncio.gather(*(e.drain(wait, retry=True) for e in chosen))
         return await self.exports({"export": parameters.text("export")})
 
     async def _collect(self, wait: float) -> Any:
@@ -377,9 +376,7 @@ class Actions:
         wait = parameters.number("wait", 5, 0, 60)
         chosen = self._export(parameters.text("export"))
         queued = {e.name: e.outbox.replay(since.timestamp()) for e in chosen}
-        for exporter in chosen:
-            exporter.retry_now()
-        await asyncio.gather(*(e.drain(wait) for e in chosen))
+        await asyncio.gather(*(e.drain(wait, retry=True) for e in chosen))
         return {"queued": queued, "waiting": {e.name: e.outbox.waiting for e in chosen}}
 
     async def energy(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -438,6 +435,12 @@ class Actions:
             "samples": self._app.ledger.samples(day.isoformat()),
             "days": [{"day": row["day"], **energy.summary([row])} for row in rows],
         }
+
+
+def _inputs(snapshot: Snapshot) -> int | None:
+    """MPP trackers that give a voltage; None below the level at which they are read."""
+    voltages = [r for r in snapshot.readings.values() if fnmatchcase(r.name, "mppt_*_voltage")]
+    return sum(r.value is not None for r in voltages) or None
 
 
 def _tell_sessions_apart(steps: list[dict[str, Any]], connection: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,6 +48,7 @@ class Exporter:
         self._wake = asyncio.Event()
         self._pause = _FIRST_PAUSE
         self._told = ""
+        self._begun = self._ended = 0  # attempts to deliver
 
     def prepare(self, snapshot: Snapshot) -> str | None:
         """The payload, or None. A fault in one export's rendering stays its own."""
@@ -64,7 +66,8 @@ class Exporter:
         self.outbox.add(key, at, payload)
         if dropped == 0 and self.outbox.counts["dropped"]:
             log.warning("%s: the queue is full, the oldest readings are being dropped", self.name)
-        self._wake.set()
+        if self.status.state in (State.STARTING, State.OK):  # the pause after a failure is waited out
+            self._wake.set()
 
     def retry_now(self) -> None:
         """Do not wait out the pause."""
@@ -75,6 +78,7 @@ class Exporter:
         """Deliver for ever; ends only by cancellation."""
         while True:
             self._wake.clear()
+            self._begun += 1
             try:
                 pause = await self._step()
             except Exception as error:
@@ -82,22 +86,14 @@ class Exporter:
                 self.status.state, self.status.last_error = State.RETRYING, f"the queue failed: {error}"
                 log.error("%s: the queue failed: %s", self.name, error)
                 pause = _LONGEST_PAUSE
+            self._ended = self._begun
             if pause > 0:
-                urgent = self.status.state is State.OK or self.status.state is State.STARTING
-                await self._sleep(pause, wakeable=urgent)
+                await self._sleep(pause)
 
-    async def _sleep(self, seconds: float, *, wakeable: bool) -> None:
-        if not wakeable:
-            self._wake.clear()  # new readings must not cut short the pause after a failure; retry_now() may
-        try:
+    async def _sleep(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while True:
-                    await self._wake.wait()
-                    if wakeable or self._pause == _FIRST_PAUSE:
-                        return
-                    self._wake.clear()
-        except TimeoutError:
-            pass
+                await self._wake.wait()
 
     async def _step(self) -> float:
         """One delivery; seconds to wait before the next."""
@@ -149,19 +145,23 @@ class Exporter:
         pause, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)
         return max(pause, asked or 0.0)
 
-    async def drain(self, seconds: float) -> bool:
-        """Wait until the queue is empty or `seconds` have passed; True when it is."""
-        until = self._clock.monotonic() + seconds
-        while self.outbox.waiting and self._clock.monotonic() < until:
-            if self.status.state is State.BLOCKED:
+    async def drain(self, seconds: float, *, retry: bool = False) -> bool:
+        """Wait until the queue is empty, the export blocked or `seconds` over; True when all was delivered.
+
+        With `retry` the pause after a failure is not waited out, and what counts is an attempt that begins now.
+        """
+        until, attempt = self._clock.monotonic() + seconds, 0
+        if retry:
+            attempt = self._begun + 1
+            self.retry_now()
+        while self._clock.monotonic() < until:
+            if self._ended >= attempt and (not self.outbox.waiting or self.status.state is State.BLOCKED):
                 break
             await asyncio.sleep(0.05)
         return self.outbox.waiting == 0 and self.status.state is not State.BLOCKED
 
     async def close(self) -> None:
-        try:
+        with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(2):
                 await self.destination.close()
-        except (TimeoutError, OSError):
-            pass
         self.outbox.close()
