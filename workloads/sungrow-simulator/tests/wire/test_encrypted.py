@@ -1,4 +1,4 @@
-"""The encrypted variant (acceptance points 43 and 53); the cipher on this side is the collector's own."""
+"""The encrypted variant (acceptance points 43 and 53)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from sungather.registers.register import Kind
-from sungather.transports.transport import BrokenReply, Refusal
-
+CODE = (4, 5000, 1)
 GET_KEY = bytes.fromhex("68680000 0006f704 0ae70008")
 
 
@@ -33,28 +31,41 @@ async def test_the_connection_that_fetched_the_key_ends_and_plain_frames_are_not
     assert await client.ended()
 
 
-async def test_a_whole_session_needs_two_connections_and_123_words_fit(plant):
-    client = await plant.client("sungrow")
-    await client.open()
-    for _ in range(3):
-        assert len(await client.read(Kind.INPUT, 5000, 123)) == 123
-    with pytest.raises(Refusal) as refused:
-        await client.read(Kind.INPUT, 5000, 124)
-    assert refused.value.code == 3
-    await client.close()
-    assert plant.faults.counters["connections.sungrow"] == 2
-    assert plant.faults.counters["keys"] == 1
+async def test_123_words_fit_into_an_answer_and_124_are_refused(line):
+    here = await line("sungrow")
+    await here.ask((4, 5000, 123))
+    assert len(here.plain(await here.answer())) == 9 + 2 * 123
+    await here.ask((4, 5000, 124))
+    assert here.plain(await here.answer())[7:] == b"\x84\x03"
 
 
-async def test_at_the_inverters_midnight_the_key_changes_and_a_new_one_is_fetched(plant):
-    client = await plant.client("sungrow")
-    await client.open()
-    assert await client.read(Kind.INPUT, 5000, 1) == (0x0E03,)
+async def test_at_the_inverters_midnight_the_old_key_opens_nothing_and_a_new_one_does(plant, line):
+    here = await line("sungrow")
+    await here.ask(CODE)
+    assert here.plain(await here.answer())[7:] == b"\x04\x02\x0e\x03"
     plant.inverter.advance(timedelta(days=1).total_seconds())
-    with pytest.raises(BrokenReply):
-        await client.read(Kind.INPUT, 5000, 1)
-    await client.close()
-    await client.open()
-    assert await client.read(Kind.INPUT, 5000, 1) == (0x0E03,)
-    await client.close()
+    await here.ask(CODE)
+    assert await here.ended()
+    await here.connect()
+    await here.ask(CODE)
+    assert here.plain(await here.answer())[7:] == b"\x04\x02\x0e\x03"
     assert plant.faults.counters["keys"] == 2
+
+
+async def test_a_plain_question_other_than_that_for_the_key_ends_the_connection(plant, raw):
+    client = await raw((await plant.open("--sungrow", "0"))["sungrow"])
+    client.send(struct.pack(">BHH", 4, 4999, 4), transaction=0x6868)
+    assert await client.ended()
+    assert plant.faults.counters["keys"] == 0
+
+
+@pytest.mark.parametrize("fault", ["silent", "half"])
+async def test_who_got_no_key_or_half_of_one_may_wait_and_ask_again(plant, raw, fault):
+    client = await raw((await plant.open("--sungrow", "0"))["sungrow"])
+    plant.faults.add(fault, times=1)
+    client.writer.write(GET_KEY)
+    client.writer.write(GET_KEY)
+    if fault == "half":
+        await client.reader.readexactly(12)
+    assert (await client.reader.readexactly(25))[:9] == bytes.fromhex("68680000 0013f704 10")
+    assert await client.ended()

@@ -29,7 +29,7 @@ class Page:
         if self.socket is None:
             self.socket = await self._http.ws_connect(self._socket_url, ssl=False)
         await self.socket.send_json({"lang": "en_us", "token": self.token, "service": service, **fields})
-        answer = json.loads((await self.socket.receive(timeout=2)).data)
+        answer = json.loads((await self.socket.receive(timeout=60)).data)
         data = answer.get("result_data", {})
         assert data.get("service") == service
         self.token = data.get("token", self.token)
@@ -123,9 +123,9 @@ async def test_the_second_user_of_a_new_dongle_puts_the_first_out_with_a_notice(
         other = Page(http, {"winet2": int(here.web.rsplit(":", 1)[1])})
         await other.call("connect")
         assert (await other.call("login", username="admin", passwd="pw8888"))["result_code"] == 1
-        notice = json.loads((await here.socket.receive(timeout=2)).data)
+        notice = json.loads((await here.socket.receive(timeout=60)).data)
         assert (notice["result_code"], notice["result_data"]["service"]) == (100, "notice")
-        assert (await here.socket.receive(timeout=2)).type is aiohttp.WSMsgType.CLOSE
+        assert (await here.socket.receive(timeout=60)).type is aiohttp.WSMsgType.CLOSE
         assert (await here.words(5000, 1))["result_code"] == 106
         assert (await other.words(5000, 1))["result_code"] == 1
 
@@ -135,7 +135,7 @@ async def test_a_message_that_makes_no_sense_is_refused_and_the_conversation_goe
     here = await page(OLD)
     await here.call("connect")
     await here.socket.send_str(text)
-    assert json.loads((await here.socket.receive(timeout=2)).data)["result_code"] == 401
+    assert json.loads((await here.socket.receive(timeout=60)).data)["result_code"] == 401
     assert (await here.call("ping"))["result_code"] == 1
 
 
@@ -162,7 +162,7 @@ async def test_upper_case_headers_and_bodies_are_understood(page, raw):
         b"POST /about/list HTTP/1.1\r\nHOST: x\r\nCONTENT-LENGTH: %d\r\n\r\n" % len(body) + body
     )
     client.writer.write(b"GET /about/list HTTP/1.1\r\nHost: x\r\n\r\n")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         for _ in range(2):
             head = await client.reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200 OK")

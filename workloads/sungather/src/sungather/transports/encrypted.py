@@ -116,6 +116,7 @@ class EncryptedModbus(Questions):
             self.forget_key()
             raise BrokenReply(f"connection ended after {len(error.partial)} bytes of a reply") from error
         except OSError as error:
+            self.forget_key()  # an inverter may reset who comes with an old key
             raise BrokenReply(f"connection lost: {error}") from error
         except BrokenReply:
             self.forget_key()

@@ -15,13 +15,14 @@ from datetime import date
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from sungrow_simulator.faults import Faults
+from sungrow_simulator.faults import Fault, Faults
 from sungrow_simulator.wire.answers import ILLEGAL_VALUE, refusal
 from sungrow_simulator.wire.listener import RegisterState
-from sungrow_simulator.wire.modbus import HEADER, ModbusTcp
+from sungrow_simulator.wire.modbus import HEADER, ModbusTcp, frame
 
 MARK = 0x6868
 KEY_UNIT, KEY_REQUEST = 247, bytes.fromhex("040ae70008")
+KEY_FRAME = frame(MARK, KEY_UNIT, KEY_REQUEST)
 SECRET = b"Grow#0*2Sun68CbE"
 """Known to every client, and to this side: what is offered XOR this is the key."""
 MOST_WORDS = 123
@@ -78,12 +79,10 @@ class EncryptedModbus(ModbusTcp):
             start = await reader.readexactly(4)
             if self._nothing is None and start[:2] == b"\1\0":
                 going_on = await self._encrypted(start[2], start[3], reader, writer)
-            elif start == MARK.to_bytes(2, "big") + b"\0\0":
-                going_on = await self._key_or_plain(start, reader, writer)
-            elif self._nothing is not None:
-                going_on = await self.plain(start, reader, writer)
+            elif self._nothing is None and start == KEY_FRAME[:4]:
+                going_on = await self._key(start, reader, writer)
             else:
-                going_on = False  # an inverter that encrypts does not talk to those who do not
+                going_on = self._nothing is not None and await self.plain(start, reader, writer)
 
     def answer(self, unit: int, request: bytes) -> bytes | None:
         if unit == KEY_UNIT and request == KEY_REQUEST:
@@ -95,11 +94,12 @@ class EncryptedModbus(ModbusTcp):
                 return refusal(request[0], ILLEGAL_VALUE)
         return super().answer(unit, request)
 
-    async def _key_or_plain(
-        self, start: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bool:
-        going_on = await self.plain(start, reader, writer)
-        return going_on and self._nothing is not None
+    async def _key(self, start: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """The one plain frame that an inverter takes which encrypts; its connection ends with the answer."""
+        if start + await reader.readexactly(len(KEY_FRAME) - len(start)) != KEY_FRAME:
+            return False
+        fault = await self.exchange(writer, MARK, KEY_UNIT, KEY_REQUEST)
+        return fault in (Fault.SILENT, Fault.HALF)
 
     async def _encrypted(
         self, length: int, padding: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -6,7 +6,7 @@ import asyncio
 import struct
 from collections.abc import Callable
 
-from sungrow_simulator.faults import Faults
+from sungrow_simulator.faults import Fault, Faults
 from sungrow_simulator.wire.certificate import Certificate
 from sungrow_simulator.wire.listener import Listener, RegisterState
 from sungrow_simulator.wire.spoiling import ON_BYTES, ON_FRAME, ON_REPLY, send, spoiled_frame, spoiled_reply
@@ -57,12 +57,13 @@ class ModbusTcp(Listener):
         unit: int,
         request: bytes,
         seal: Callable[[bytes], bytes] = bytes,
-    ) -> None:
+    ) -> Fault | None:
         """Answer one request, or spoil the answer as the schedule says; `seal` is what goes around the frame."""
         fault = self.faults.on_request(self.name, request[0], ON_BYTES | ON_REPLY | ON_FRAME)
         reply = spoiled_reply(fault, request, lambda: self.answer(unit, request))
         if reply is not None:
             await send(fault, writer, seal(spoiled_frame(fault, frame(transaction, unit, reply))))
+        return fault
 
     def answer(self, unit: int, request: bytes) -> bytes | None:
         """What the registers say."""
