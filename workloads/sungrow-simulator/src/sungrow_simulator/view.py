@@ -1,0 +1,137 @@
+"""View: what a person sees of a running inverter, as a screen that is drawn again, or as lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+from sungrow_simulator.energy import Energy
+from sungrow_simulator.inverter import Inverter
+
+SLOTS = 48  # columns of a day, half an hour each
+BLOCKS = " ▁▂▃▄▅▆▇█"
+BAR = 32  # columns of a bar
+YELLOW, BLUE, GREEN, RED, BOLD, DIM = 33, 34, 32, 31, 1, 2
+
+
+@dataclass
+class Day:
+    """The curves of one day: highest power of each half hour in W, and the battery's charge at its end."""
+
+    date: date
+    sun: list[int | None] = field(default_factory=lambda: [None] * SLOTS)
+    house: list[int | None] = field(default_factory=lambda: [None] * SLOTS)
+    charge: list[float | None] = field(default_factory=lambda: [None] * SLOTS)
+
+    def note(self, inverter: Inverter) -> None:
+        """Remember the present moment."""
+        now, plant = inverter.now, inverter.plant
+        slot = (now.hour * 60 + now.minute) * SLOTS // 1440
+        self.sun[slot] = max(self.sun[slot] or 0, plant.flows.pv_w)
+        self.house[slot] = max(self.house[slot] or 0, plant.flows.load_w)
+        self.charge[slot] = plant.level
+
+
+def line(inverter: Inverter) -> str:
+    """The present moment in one line. Battery: + charges. Grid: + is bought, - is sold."""
+    plant, flows = inverter.plant, inverter.plant.flows
+    battery = f"  battery {flows.battery_w:+6} W {plant.level:4.0%}" if inverter.profile.battery_wh else ""
+    return (
+        f"{plant.now:%Y-%m-%d %H:%M}  sun {flows.pv_w:6} W  house {flows.load_w:6} W{battery}"
+        f"  grid {-flows.export_w:+6} W"
+    )
+
+
+def screen(inverter: Inverter, day: Day, *, speed: float, listening: str, colour: bool = True) -> list[str]:
+    """The whole picture, line by line."""
+    paint = _paint if colour else _plain
+    plant, flows, profile = inverter.plant, inverter.plant.flows, inverter.profile
+    most = max(profile.rated_w, sum(profile.peak_w))
+    rows = [
+        paint(BOLD, f"{profile.name}  serial {profile.serial}") + f"   {plant.now:%A %d %B %Y  %H:%M}"
+        + paint(DIM, f"   {speed:g} x real time"),
+        "",
+        f"  sun      {paint(YELLOW, bar(flows.pv_w / most))} {flows.pv_w:7,} W",
+        f"  house    {paint(BLUE, bar(flows.load_w / most))} {flows.load_w:7,} W",
+    ]  # fmt: skip
+    if profile.battery_wh:
+        doing = "charging" if flows.battery_w > 0 else "discharging" if flows.battery_w < 0 else "at rest"
+        rows.append(
+            f"  battery  {paint(GREEN, bar(plant.level))} {plant.level:7.1%}    {doing} {abs(flows.battery_w):,} W"
+        )
+    side = "sold to the grid" if flows.export_w >= 0 else "bought from the grid"
+    rows.append(
+        f"  grid     {paint(RED, bar(abs(flows.export_w) / most))} {abs(flows.export_w):7,} W  {side}"
+    )
+    if not inverter.control.orders.running:
+        rows.append(paint(RED, "  the inverter is stopped (start/stop register)"))
+    rows += ["", "           " + "".join(f"{hour:<8}" for hour in range(0, 24, 4))]
+    rows.append(f"  sun      {paint(YELLOW, curve(day.sun, most))}")
+    rows.append(f"  house    {paint(BLUE, curve(day.house, most))}")
+    if profile.battery_wh:
+        rows.append(f"  charge   {paint(GREEN, curve(day.charge, 1.0))}")
+    rows += [
+        "",
+        f"  today    {energies(plant.energy.today)}",
+        f"  ever     {energies(plant.energy.total)}",
+        "",
+    ]
+    rows.append(f"  {traffic(inverter.faults.counters)}")
+    waiting = inverter.faults.rules
+    if waiting:
+        rows.append(
+            paint(RED, f"  faults scheduled: {', '.join(sorted({str(rule.fault) for rule in waiting}))}")
+        )
+    rows += [paint(DIM, f"  {listening}"), paint(DIM, "  Ctrl-C ends it")]
+    return rows
+
+
+def bar(share: float) -> str:
+    """A bar of BAR columns, filled as far as `share` says."""
+    eighths = round(max(0.0, min(1.0, share)) * BAR * 8)
+    whole, rest = divmod(eighths, 8)
+    partial = " ▏▎▍▌▋▊▉"[rest] if rest else ""
+    return ("█" * whole + partial).ljust(BAR, "·")
+
+
+def curve(values: list[int | None] | list[float | None], most: float) -> str:
+    """One column for each value; blank where there is none yet."""
+    return "".join(
+        " " if value is None else BLOCKS[max(1, round(min(1.0, value / most) * 8))] for value in values
+    )
+
+
+def energies(counted: Mapping[str, float]) -> str:
+    """Energies in kWh, in words."""
+    shown = (
+        ("made", "pv"), ("used", "load"), ("bought", "import"), ("sold", "export"), ("stored", "charge")
+    )  # fmt: skip
+    return ", ".join(f"{word} {counted[name] / 1000:.1f}" for word, name in shown) + " kWh"
+
+
+def traffic(counters: Mapping[str, int]) -> str:
+    """What was asked so far, and what went wrong by schedule."""
+    text = f"{counters.get('requests', 0):,} requests on {counters.get('connections', 0):,} connections"
+    if counters.get("writes"):
+        text += f", {counters['writes']:,} writes"
+    injected = [
+        f"{name.removeprefix('faults.')} {count}"
+        for name, count in sorted(counters.items())
+        if name.startswith("faults.")
+    ]
+    return text + (f"; faults: {', '.join(injected)}" if injected else "")
+
+
+def summary(begun: datetime, now: datetime, energy: Energy, counters: Mapping[str, int]) -> str:
+    """What a run was, when it ends."""
+    hours = (now - begun).total_seconds() / 3600
+    return f"{hours:.1f} simulated hours: {energies(energy.total)}; {traffic(counters)}"
+
+
+def _paint(code: int, text: str) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m"
+
+
+def _plain(code: int, text: str) -> str:
+    return text
