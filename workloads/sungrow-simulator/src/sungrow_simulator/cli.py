@@ -20,7 +20,7 @@ from sungrow_simulator.inverter import Inverter
 from sungrow_simulator.profiles import ProfileError, all_profiles, profile
 from sungrow_simulator.simulation import Model, Recorded, serve
 from sungrow_simulator.steering import DEFAULT_PORT, SteeringError, ask
-from sungrow_simulator.wire.opening import PORTS, add_arguments
+from sungrow_simulator.wire.opening import PORTS, add_arguments, port_number
 
 EXAMPLES = """examples:
   sungrow-simulator --profile SH10RT --fast 60 --modbus 5020      an hour passes in a minute
@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of a simulation."""
     found = argparse.ArgumentParser(
         prog="sungrow-simulator",
+        usage="sungrow-simulator [options]",
         description="A simulated Sungrow inverter with modules, battery, house and grid, that every client can read.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -80,10 +81,10 @@ def parser() -> argparse.ArgumentParser:
     time.add_argument("--hours", type=_speed, metavar="N", help="end after so many simulated hours")
     more = found.add_argument_group("faults and recordings")
     more.add_argument("--faults", type=Path, metavar="FILE", help="schedule of what goes wrong on the wire (YAML)")  # fmt: skip
-    more.add_argument("--control", type=int, nargs="?", const=DEFAULT_PORT, metavar="PORT", help=f"port on this machine by which `fault`, `faults` and `dump` steer it (without a value {DEFAULT_PORT})")  # fmt: skip
+    more.add_argument("--control", type=port_number, nargs="?", const=DEFAULT_PORT, metavar="PORT", help=f"port on this machine by which `fault`, `faults` and `dump` steer it (without a value {DEFAULT_PORT})")  # fmt: skip
     more.add_argument("--dump", type=Path, metavar="FILE", help="write the registers, as they are after --hours, and end without listening")  # fmt: skip
     add_arguments(found)
-    found.add_argument("--port", type=int, dest="modbus", metavar="PORT", help="the same as --modbus")
+    found.add_argument("--port", type=port_number, dest="modbus", metavar="PORT", help="the same as --modbus")
     found.add_argument("--units", type=_units, metavar="N[,N]", help="unit ids that answer (default 1, or the dump's)")  # fmt: skip
     found.add_argument("--lines", action="store_true", help="a line for each quarter of an hour, also on a terminal")  # fmt: skip
     return found
@@ -134,7 +135,7 @@ def _steering_parser(name: str, what: str) -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
         prog=f"sungrow-simulator {name}", description=what, formatter_class=argparse.RawDescriptionHelpFormatter
     )  # fmt: skip
-    found.add_argument("--control", type=int, default=DEFAULT_PORT, metavar="PORT", help="control port of the simulator (default %(default)s)")  # fmt: skip
+    found.add_argument("--control", type=port_number, default=DEFAULT_PORT, metavar="PORT", help="control port of the simulator (default %(default)s)")  # fmt: skip
     return found
 
 

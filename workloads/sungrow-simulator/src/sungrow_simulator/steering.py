@@ -51,7 +51,7 @@ class SteeringPort:
         """Do one thing that was asked for."""
         known: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "fault": self._fault,
-            "clear": lambda _: self._faults.clear() or self._status(),
+            "clear": self._clear,
             "status": lambda _: self._status(),
             "dump": lambda _: self._dump(),
         }
@@ -65,6 +65,10 @@ class SteeringPort:
 
     def _fault(self, request: dict[str, Any]) -> dict[str, Any]:
         self._faults.add(**read_row(request.get("row"), "fault", self._now()))
+        return self._status()
+
+    def _clear(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._faults.clear()
         return self._status()
 
     def _status(self) -> dict[str, Any]:

@@ -60,9 +60,9 @@ def screen(inverter: Inverter, day: Day, *, speed: float, listening: str, colour
         rows.append(
             f"  battery  {paint(GREEN, bar(plant.level))} {plant.level:7.1%}    {doing} {abs(flows.battery_w):,} W"
         )
-    side = "sold to the grid" if flows.export_w >= 0 else "bought from the grid"
+    side = "sold to the grid" if flows.export_w > 0 else "bought from the grid" if flows.export_w < 0 else ""
     rows.append(
-        f"  grid     {paint(RED, bar(abs(flows.export_w) / most))} {abs(flows.export_w):7,} W  {side}"
+        f"  grid     {paint(RED, bar(abs(flows.export_w) / most))} {abs(flows.export_w):7,} W    {side}"
     )
     if not inverter.control.orders.running:
         rows.append(paint(RED, "  the inverter is stopped (start/stop register)"))

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that say what listens, and where."""
     group = parser.add_argument_group("transports", "a port of 0 takes a free one; none given: --modbus 0")
     for name, what in PORTS.items():
-        group.add_argument(f"--{name}", type=_port, metavar="PORT", help=what)
+        group.add_argument(f"--{name}", type=port_number, metavar="PORT", help=what)
     group.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     group.add_argument("--connections", type=int, default=4, help="most connections to a Modbus port at once")
     group.add_argument("--key", choices=["key", "zeros", "ones"], default="key", help="what the encrypted variant offers; zeros and ones mean no encryption")  # fmt: skip
@@ -95,7 +95,8 @@ async def start(
     return servers
 
 
-def _port(text: str) -> int:
+def port_number(text: str) -> int:
+    """An option's value as a port, 0 to 65535."""
     if not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: allowed are 0 to 65535")
     return int(text)
