@@ -36,7 +36,8 @@ tools: setup                 ## kubectl and Helm, built once where the machine h
 setup: .slipway/ready
 
 .slipway/ready: pyproject.toml uv.lock scripts/uv.sh $(wildcard operators/*/pyproject.toml workloads/*/pyproject.toml)
-	@scripts/uv.sh sync --quiet --frozen
+	@scripts/uv.sh sync --quiet --frozen --compile-bytecode
+	@$(RUN)/python -m compileall -q src operators workloads  # starts twice as fast, also where Python may not write
 	@touch $@
 
 clean:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
-import os
-import signal
 import sys
-import time
 from pathlib import Path
 
 from slipway.cli.errors import CommandError
 from slipway.cluster.environment import addresses, instances
 from slipway.cluster.environment.addresses import RangeError
-from slipway.cluster.environment.kubeconfig import write_private
 from slipway.cluster.environment.options import HISTORY, ClusterOptions
 
 RUNTIMES = ("auto", "namespaces", "process", "simulated")
@@ -125,21 +119,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"warning: {options.host} is reachable by others, who still need a credential", file=sys.stderr)
     if arguments.detach:
         return _detach(options)
-    return _run_here(options)
-
-
-def _run_here(options: ClusterOptions) -> int:
     # Imported here: whoever only starts another process need not wait for the whole cluster's code.
-    from slipway.cluster.environment.cluster_identity import IdentityError
-    from slipway.cluster.environment.embedded import ClusterError
-    from slipway.cluster.nodes.runtime import RuntimeFailure
-    from slipway.cluster.store import JournalError
+    from slipway.cli.foreground import run_here
 
-    try:
-        asyncio.run(_serve(options))
-    except (ClusterError, IdentityError, JournalError, RangeError, RuntimeFailure, OSError) as error:
-        raise CommandError(str(error)) from None
-    return 0
+    return run_here(options, greeting)
 
 
 def _detach(options: ClusterOptions) -> int:
@@ -148,39 +131,13 @@ def _detach(options: ClusterOptions) -> int:
         instance = instances.detach(options.name, words)
     except instances.InstanceError as error:
         raise CommandError(str(error).removeprefix("slipway up: ")) from None
-    _greet(instance)
+    print(greeting(instance))
     return 0
 
 
-def _greet(instance: instances.Instance) -> None:
+def greeting(instance: instances.Instance) -> str:
     nodes = "1 node" if instance.nodes == 1 else f"{instance.nodes} nodes"
-    print(f"cluster {instance.name} is ready at {instance.url} ({nodes}, {instance.runtime})")
-    print(f"  export KUBECONFIG={instance.kubeconfig}")
-
-
-async def _serve(options: ClusterOptions) -> None:
-    from slipway.cluster.environment.embedded import EmbeddedCluster
-
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    async with EmbeddedCluster(options) as cluster:
-        instance = instances.Instance(
-            options.name,
-            os.getpid(),
-            instances.start_time(os.getpid()),
-            cluster.url,
-            cluster.options.runtime,
-            options.nodes,
-            str(options.state or "memory"),
-            time.time(),
-        )
-        write_private(instance.kubeconfig, cluster.kubeconfig())
-        instances.write(instance)
-        _greet(instance)
-        sys.stdout.flush()
-        await stop.wait()
-        (instance.folder / "cluster.json").unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        instance.kubeconfig.unlink()
+    return (
+        f"cluster {instance.name} is ready at {instance.url} ({nodes}, {instance.runtime})\n"
+        f"  export KUBECONFIG={instance.kubeconfig}"
+    )

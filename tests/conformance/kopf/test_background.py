@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from slipway.cluster.environment.test_cluster import TestCluster
@@ -18,9 +19,11 @@ def test_timers_keep_their_intervals_and_write_to_status(
         assert cluster.wait("samples", "one", lambda obj: obj.get("status", {}).get("ticks", 0) >= 4)
         operator.wait("delayed")
         cluster.wait("samples", "one", lambda obj: obj["status"].get("delayed") == {"ran": True})
-        first, fifth = operator.wait("sharp"), operator.wait("sharp", count=5)
-        # Four intervals of 0.4 s from start to start; were it not sharp, the work of 0.25 s would come on top.
-        assert 1.5 <= fifth["at"] - first["at"] < 2.3
+        operator.wait("sharp", count=8)
+        starts = [note["at"] for note in operator.notes("sharp")]
+        # An interval of 0.4 s from start to start; were it not sharp, the work of 0.25 s would come on top of each.
+        # A busy machine starts some late, never all of them.
+        assert min(later - earlier for earlier, later in pairwise(starts)) < 0.6
         assert operator.notes("delayed") == [operator.wait("delayed")]
 
 
@@ -28,14 +31,14 @@ def test_an_idle_timer_waits_until_nothing_has_changed_for_a_while(
     cluster: TestCluster, run: Any, samples: Callable[..., Any]
 ) -> None:
     with run("background") as operator:
+        changed = {0: time.monotonic()}
         samples("one", {"size": 0}, annotations={"case": "idle"})
         for size in range(1, 6):
+            changed[size] = time.monotonic()
             cluster.patch("samples", "one", {"spec": {"size": size}})
             time.sleep(0.2)
-        changed = time.monotonic()
-        note = operator.wait("idle")
-        assert note["size"] == 5
-        assert note["at"] - changed > 0.5
+        operator.wait("idle", size=5)
+        assert all(note["at"] - changed[note["size"]] >= 0.75 for note in operator.notes("idle"))
 
 
 def test_a_failing_timer_stops_after_its_retries(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import Any
+
+import orjson
 
 from slipway.cluster.exchange import Identity
 from slipway.cluster.registry.call import Call
@@ -23,7 +24,7 @@ _LOOPBACK = Identity("system:apiserver", ("system:masters",))
 
 @cache
 def _objects(name: str) -> list[Object]:
-    loaded: list[Object] = json.loads((files(__package__) / name).read_text())["objects"]
+    loaded: list[Object] = orjson.loads((files(__package__) / name).read_bytes())["objects"]
     return loaded
 
 

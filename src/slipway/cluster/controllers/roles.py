@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from importlib.resources import files
 from typing import Any
+
+import orjson
 
 from slipway.cluster.client.client import Client
 from slipway.cluster.client.objects import Object
@@ -17,7 +18,7 @@ _GROUP = "rbac.authorization.k8s.io"
 
 @cache
 def _data() -> dict[str, Any]:
-    data: dict[str, Any] = json.loads((files(__package__) / "roles.json").read_text())
+    data: dict[str, Any] = orjson.loads((files(__package__) / "roles.json").read_bytes())
     return data
 
 

@@ -6,9 +6,10 @@ import base64
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from slipway.cluster.access.certificates import KeyPair
+if TYPE_CHECKING:
+    from slipway.cluster.access.certificates import KeyPair
 
 
 def kubeconfig(

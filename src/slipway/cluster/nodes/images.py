@@ -85,7 +85,7 @@ def forms(name: str) -> list[str]:
 def read_rows(text: str, where: str) -> list[Row]:
     """Rows of a mapping file: YAML with a list under `images`. MappingError names the row and the field."""
     try:
-        document = yaml.safe_load(text)
+        document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         raise MappingError(f"{where}: {error}") from None
     return check_rows((document or {}).get("images") if isinstance(document, dict) else document, where)

@@ -51,7 +51,7 @@ def architecture() -> str:
 
 def _os_name() -> str:
     try:
-        return platform.freedesktop_os_release().get("PRETTY_NAME", platform.platform())
+        return platform.freedesktop_os_release().get("PRETTY_NAME") or platform.platform()
     except OSError:
         return platform.platform()
 

@@ -78,7 +78,7 @@ Script = Callable[[SandboxRequest, ContainerRequest], Behaviour | None]
 def read_book(text: str, where: str) -> Book:
     """A behaviour file. BehaviourError names the row and field that are wrong."""
     try:
-        document = yaml.safe_load(text) or {}
+        document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
     except yaml.YAMLError as error:
         raise BehaviourError(f"{where}: {error}") from None
     if not isinstance(document, dict) or set(document) - {"behaviours", "outcomes"}:

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from slipway.cluster.schema.builtin_shapes import shape_of_definition
 from slipway.cluster.schema.resource import Catalogue, Resource, Subresource
 from slipway.cluster.schema.shape import Shape
@@ -176,4 +178,4 @@ def _read(minor: str, name: str) -> Any:
     if minor not in minors():
         raise UnknownMinor(minor)
     packed = (DATA / minor / f"{name}.json.gz").read_bytes()
-    return json.loads(zlib.decompress(packed, _GZIP))
+    return orjson.loads(zlib.decompress(packed, _GZIP))

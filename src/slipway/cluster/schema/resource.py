@@ -80,10 +80,8 @@ class Catalogue:
         return self.resources.get((group, version, plural))
 
     def by_kind(self, group: str, version: str, kind: str) -> Resource | None:
-        return next(
-            (r for r in self.resources.values() if (r.group, r.version, r.kind) == (group, version, kind)),
-            None,
-        )
+        served = self.resources.values()
+        return next((r for r in served if r.kind == kind and r.group == group and r.version == version), None)
 
     def of_version(self, group: str, version: str) -> Iterator[Resource]:
         return (r for r in self.resources.values() if r.group == group and r.version == version)

@@ -7,7 +7,6 @@ from typing import Any
 from slipway.cluster.schema.shape import Shape
 from slipway.cluster.schema.structural_embedded import embedded_errors
 from slipway.cluster.schema.structural_lists import duplicates
-from slipway.cluster.schema.structural_rules import rule_errors
 from slipway.cluster.schema.structural_values import NO_OLD, value_errors
 from slipway.cluster.status import FieldError
 
@@ -19,7 +18,7 @@ def validate(obj: dict[str, Any], shape: Shape, old: dict[str, Any] | None = Non
     errors += embedded_errors(obj, shape)
     if old is None or not any(True for _ in duplicates(old, shape)):
         errors += duplicates(obj, shape)
-    return errors + rule_errors(obj, shape, old, errors)
+    return errors + _rule_errors(obj, shape, old, errors)
 
 
 def validate_status(obj: dict[str, Any], shape: Shape, old: dict[str, Any]) -> list[FieldError]:
@@ -30,4 +29,13 @@ def validate_status(obj: dict[str, Any], shape: Shape, old: dict[str, Any]) -> l
         errors += value_errors(obj["status"], status_shape, "status", old.get("status", NO_OLD))
     if not any(True for _ in duplicates(old, shape)):
         errors += duplicates(obj, shape)
-    return errors + rule_errors(obj, shape, old, errors)
+    return errors + _rule_errors(obj, shape, old, errors)
+
+
+def _rule_errors(
+    obj: dict[str, Any], shape: Shape, old: dict[str, Any] | None, errors: list[FieldError]
+) -> list[FieldError]:
+    # Imported here: a cluster starts without custom resources, and faster without CEL.
+    from slipway.cluster.schema.structural_rules import rule_errors
+
+    return rule_errors(obj, shape, old, errors)

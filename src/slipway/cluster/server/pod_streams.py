@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from slipway.cluster.exchange import Duplex, Request, Response
@@ -16,8 +16,6 @@ from slipway.cluster.registry import reading
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.registry import Registry
 from slipway.cluster.server.printers.durations import parse_timestamp
-from slipway.cluster.server.streams.port_forward import port_forward
-from slipway.cluster.server.streams.remote_command import StreamOptions, remote_command
 from slipway.cluster.status import (
     FieldError,
     StatusError,
@@ -26,6 +24,9 @@ from slipway.cluster.status import (
     invalid,
     method_not_allowed,
 )
+
+if TYPE_CHECKING:
+    from slipway.cluster.server.streams.remote_command import StreamOptions
 
 Object = dict[str, Any]
 Handler = Callable[[Call, Request], Awaitable[Response]]
@@ -80,7 +81,7 @@ class PodStreams:
                 tty=options.tty,
             )
 
-        return await remote_command(request, start)
+        return await _remote_command(request, start)
 
     async def attach(self, call: Call, request: Request) -> Response:
         kubelet, pod = self._streaming(call)
@@ -91,13 +92,16 @@ class PodStreams:
                 call.namespace, call.name, container, stdin=options.stdin, tty=options.tty
             )
 
-        return await remote_command(request, start)
+        return await _remote_command(request, start)
 
     async def port_forward(self, call: Call, request: Request) -> Response:
         kubelet, _ = self._streaming(call)
 
         async def connect(port: int) -> Duplex:
             return await kubelet.port_forward(call.namespace, call.name, port)
+
+        # Imported here, and in `_remote_command`: until somebody streams, WebSocket and SPDY are not needed.
+        from slipway.cluster.server.streams.port_forward import port_forward
 
         return await port_forward(request, connect)
 
@@ -119,6 +123,12 @@ class PodStreams:
         if kubelet is None:
             raise internal_error(f'error dialing backend: node "{node}" has no kubelet that answers')
         return kubelet
+
+
+async def _remote_command(request: Request, start: Callable[[StreamOptions], Awaitable[Session]]) -> Response:
+    from slipway.cluster.server.streams.remote_command import remote_command
+
+    return await remote_command(request, start)
 
 
 def container_of(pod: Object, wanted: str) -> str:

@@ -10,7 +10,7 @@ import base64
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -28,10 +28,10 @@ from slipway.cluster.patching.json_patch import apply_json_patch
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.registry import Registry
 from slipway.cluster.registry.selectors import labels_match, requirements_of
-from slipway.cluster.schema.cel.admission import UndecidedConditions, conditions_match
-from slipway.cluster.schema.cel.authorizer import Access, Answer
-from slipway.cluster.schema.cel.authorizer import Authorizer as CelAuthorizer
 from slipway.cluster.status import StatusError, bad_request, forbidden
+
+if TYPE_CHECKING:
+    from slipway.cluster.schema.cel.authorizer import Access, Answer
 
 Object = dict[str, Any]
 GROUP = "admissionregistration.k8s.io"
@@ -102,6 +102,11 @@ class Webhooks:
         conditions = hook.get("matchConditions") or []
         if not conditions:
             return True
+        # Imported here, and in `_decide`: few clusters have conditions, and all start faster without CEL.
+        from slipway.cluster.schema.cel.admission import UndecidedConditions, conditions_match
+        from slipway.cluster.schema.cel.authorizer import Access
+        from slipway.cluster.schema.cel.authorizer import Authorizer as CelAuthorizer
+
         resource = call.resource
         own = Access(
             group=resource.group,
@@ -125,6 +130,8 @@ class Webhooks:
             raise forbidden(resource.plural, resource.group, call.name, str(error)) from None
 
     def _decide(self, identity: Identity, access: Access) -> Answer:
+        from slipway.cluster.schema.cel.authorizer import Answer
+
         if access.service_account is not None:
             namespace, name = access.service_account
             groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")

@@ -15,8 +15,6 @@ from slipway.cluster.schema.crd import (
     status_on_update,
     status_ownership,
 )
-from slipway.cluster.schema.crd_validation import crd_errors
-from slipway.cluster.schema.crd_warnings import crd_warnings
 from slipway.cluster.status import FieldError
 from slipway.cluster.store import Put
 
@@ -39,9 +37,14 @@ class CrdStrategy(Strategy):
         obj["status"] = status_on_update(obj, old)
 
     def validate(self, registry: Registry, call: Call, obj: Object, old: Object | None) -> list[FieldError]:
+        # Imported here, and below: a cluster starts without definitions, and faster without their rules.
+        from slipway.cluster.schema.crd_validation import crd_errors
+
         return crd_errors(obj, old)
 
     def warnings(self, obj: Object, old: Object | None) -> list[str]:
+        from slipway.cluster.schema.crd_warnings import crd_warnings
+
         return crd_warnings(obj, old)
 
     def after_create(self, registry: Registry, obj: Object) -> None:

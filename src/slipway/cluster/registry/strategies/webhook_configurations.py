@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.strategy import Strategy
-from slipway.cluster.schema.cel.admission import match_condition_errors
 from slipway.cluster.status import FieldError
 
 if TYPE_CHECKING:
@@ -20,6 +19,9 @@ class WebhookConfigurationStrategy(Strategy):
         conditions = _conditions(obj)
         if old is not None and conditions == _conditions(old):
             return []  # what was accepted once stays so
+        # Imported here: most clusters never see one, and all start faster without CEL.
+        from slipway.cluster.schema.cel.admission import match_condition_errors
+
         return [
             error
             for index, listed in enumerate(conditions)

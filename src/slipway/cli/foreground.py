@@ -1,0 +1,56 @@
+"""A cluster that lives in this process until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from slipway.cli.errors import CommandError
+from slipway.cluster.environment import instances
+from slipway.cluster.environment.addresses import RangeError
+from slipway.cluster.environment.cluster_identity import IdentityError
+from slipway.cluster.environment.embedded import ClusterError, EmbeddedCluster
+from slipway.cluster.environment.kubeconfig import write_private
+from slipway.cluster.environment.options import ClusterOptions
+from slipway.cluster.nodes.runtime import RuntimeFailure
+from slipway.cluster.store import JournalError
+
+
+def run_here(options: ClusterOptions, greeting: Callable[[instances.Instance], str]) -> int:
+    """Serve until SIGINT or SIGTERM; what keeps it from starting becomes a CommandError."""
+    try:
+        asyncio.run(_serve(options, greeting))
+    except (ClusterError, IdentityError, JournalError, RangeError, RuntimeFailure, OSError) as error:
+        raise CommandError(str(error)) from None
+    return 0
+
+
+async def _serve(options: ClusterOptions, greeting: Callable[[instances.Instance], str]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with EmbeddedCluster(options) as cluster:
+        instance = instances.Instance(
+            options.name,
+            os.getpid(),
+            instances.start_time(os.getpid()),
+            cluster.url,
+            cluster.options.runtime,
+            options.nodes,
+            str(options.state or "memory"),
+            time.time(),
+        )
+        write_private(instance.kubeconfig, cluster.kubeconfig())
+        instances.write(instance)
+        print(greeting(instance))
+        sys.stdout.flush()
+        await stop.wait()
+        (instance.folder / "cluster.json").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        instance.kubeconfig.unlink()
