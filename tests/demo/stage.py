@@ -20,6 +20,10 @@ class SceneFailed(Exception):
     """A scene did not go as it should; the text says what was seen."""
 
 
+class SceneSkipped(Exception):
+    """This machine lacks what the scene needs; the text says what, and how it comes."""
+
+
 class Stage:
     """`home` keeps the demo's clusters apart from the user's own."""
 
@@ -68,10 +72,14 @@ class Stage:
         return self.run(sys.executable, "-m", "slipway.cli", *words)
 
     def kubectl(self, *words: str, text: str | None = None) -> str:
-        program = shutil.which("kubectl", path=self.environment()["PATH"])
+        return self.run(self.tool("kubectl"), *words, text=text)
+
+    def tool(self, name: str) -> str:
+        """Where kubectl or Helm is; SceneSkipped when the machine has none."""
+        program = shutil.which(name, path=self.environment()["PATH"])
         if program is None:
-            raise SceneFailed("kubectl is not on PATH and could not be built: `make tools` says why")
-        return self.run(program, *words, text=text)
+            raise SceneSkipped(f"{name} is not on PATH and could not be built: `make tools` says why")
+        return program
 
     def show(self, text: str) -> None:
         for line in text.rstrip().splitlines():

@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 from tests.demo.mqtt_listener import Listener
-from tests.demo.stage import ROOT, SceneFailed, Stage
+from tests.demo.stage import ROOT, SceneFailed, SceneSkipped, Stage
 
 FAST = 2880
 """Simulated seconds in a real one: the day from five in the morning to midnight takes 24 seconds."""
@@ -116,11 +116,7 @@ class Programs:
 
 
 def play(stage: Stage) -> None:
-    mosquitto = _mosquitto(stage)
-    if mosquitto is None:
-        stage.say("SKIPPED: mosquitto is not installed; as root scripts/system-packages.sh installs it")
-        return
-    programs = Programs(stage, mosquitto)
+    programs = Programs(stage, _mosquitto(stage))
     try:
         programs.start("mosquitto")
         with _listening(programs) as listener:
@@ -219,13 +215,16 @@ def _listening(programs: Programs) -> Iterator[Listener]:
         listener.close()
 
 
-def _mosquitto(stage: Stage) -> str | None:
-    """Where the broker is; installed first where we are root."""
+def _mosquitto(stage: Stage) -> str:
+    """Where the broker is; installed first where we are root. SceneSkipped when it cannot be had."""
     path = f"{os.environ['PATH']}:/usr/sbin"
     if shutil.which("mosquitto", path=path) is None and os.getuid() == 0:
         with contextlib.suppress(SceneFailed):
             stage.run(str(ROOT / "scripts" / "system-packages.sh"), "mosquitto", timeout=180)
-    return shutil.which("mosquitto", path=path)
+    program = shutil.which("mosquitto", path=path)
+    if program is None:
+        raise SceneSkipped("mosquitto is not installed; as root scripts/system-packages.sh installs it")
+    return program
 
 
 def _free_port() -> int:
