@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -175,6 +176,16 @@ def test_a_counter_that_stays_at_its_new_value_is_believed_after_a_while():
     quarantine = Quarantine()
     accepts(quarantine, 1000.0, 0)
     verdicts = [accepts(quarantine, 5.0 + i / 10, i + 1) for i in range(5)]
+    assert verdicts == [False, False, False, True, True]
+
+
+def test_a_new_value_is_believed_though_the_program_starts_anew_for_each_reading():
+    quarantine = Quarantine()
+    accepts(quarantine, 1000.0, 0)
+    verdicts = []
+    for minute in range(1, 6):
+        quarantine = Quarantine(json.loads(json.dumps(quarantine.saved())))
+        verdicts.append(accepts(quarantine, 5.0 + minute / 10, minute))
     assert verdicts == [False, False, False, True, True]
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from sungather.clock import SystemClock
 from sungather.registers.register import Kind
 from sungather.transports.encrypted import EncryptedModbus
 from sungather.transports.modbus import ModbusTcp
@@ -125,6 +126,14 @@ async def test_a_refused_connection_is_unreachable():
 async def test_a_name_that_does_not_exist_is_unreachable():
     with pytest.raises(Unreachable):
         await ModbusTcp("no-such-host.invalid", 502, unit=1, timeout=TIMEOUT).open()
+
+
+async def test_an_inverter_that_knows_no_encryption_is_told_from_one_that_is_busy(hybrid):
+    hybrid.fault = lambda frame: silent(hybrid, frame)
+    encrypted = EncryptedModbus("127.0.0.1", hybrid.port, unit=1, timeout=TIMEOUT, clock=SystemClock())
+    with pytest.raises(NoReply) as caught:
+        await encrypted.open()
+    assert "connection: modbus" in caught.value.hint
 
 
 async def test_a_late_reply_is_never_taken_for_the_next_one(run, hybrid):

@@ -32,12 +32,14 @@ class Quarantine:
 
     def __init__(self, saved: dict[str, list[Any]] | None = None) -> None:
         self._counters: dict[str, _Counter] = {}
-        for name, (value, at, day) in (saved or {}).items():
-            self._counters[name] = _Counter(float(value), datetime.fromisoformat(str(at)), str(day))
+        for name, (value, at, day, *doubtful) in (saved or {}).items():
+            last = _Counter(float(value), datetime.fromisoformat(str(at)), str(day))
+            last.doubtful = [(float(v), float(most)) for v, most in doubtful]
+            self._counters[name] = last
         self.withheld = 0
 
     def saved(self) -> dict[str, list[Any]]:
-        return {n: [c.value, c.at.isoformat(), c.day] for n, c in self._counters.items()}
+        return {n: [c.value, c.at.isoformat(), c.day, *c.doubtful] for n, c in self._counters.items()}
 
     def accepts(
         self,

@@ -16,7 +16,15 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from sungather.clock import Clock
 from sungather.transports.modbus import Questions, check_reply, connect, end
-from sungather.transports.transport import Asked, BrokenReply, NoReply, Outcome, Unreachable, one_by_one
+from sungather.transports.transport import (
+    Asked,
+    BrokenReply,
+    NoKey,
+    NoReply,
+    Outcome,
+    Unreachable,
+    one_by_one,
+)
 
 GET_KEY = bytes.fromhex("68680000 0006f704 0ae70008")
 SECRET = b"Grow#0*2Sun68CbE"
@@ -85,7 +93,7 @@ class EncryptedModbus(Questions):
                 await writer.drain()
                 reply = await reader.readexactly(25)
         except TimeoutError:
-            raise NoReply(f"no key within {self._timeout:g} s") from None
+            raise NoKey(f"no key within {self._timeout:g} s") from None
         except asyncio.IncompleteReadError as error:
             raise BrokenReply(f"key reply has {len(error.partial)} bytes instead of 25") from error
         except OSError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 import ssl
 import struct
 from abc import ABC, abstractmethod
@@ -24,6 +25,7 @@ from sungather.transports.transport import (
     Outcome,
     Refusal,
     TransportError,
+    UnknownHost,
     Unreachable,
 )
 
@@ -267,6 +269,8 @@ async def reaching(host: str, port: int, timeout: float) -> AsyncIterator[None]:
         raise Unreachable(f"{host}:{port} did not accept a connection within {timeout:g} s") from None
     except ssl.SSLError as error:
         raise NotTls(f"{host}:{port}: TLS handshake failed: {error.reason}") from error
+    except socket.gaierror as error:
+        raise UnknownHost(f"{host}: {os_reason(error)}") from error
     except OSError as error:
         raise Unreachable(f"{host}:{port}: {os_reason(error)}") from error
 

@@ -53,6 +53,12 @@ class Unreachable(TransportError):
     hint = "check power, network and address; a string inverter sleeps at night"
 
 
+class UnknownHost(Unreachable):
+    """No address has this name."""
+
+    hint = "check the name in host:, or write the address (192.168.1.100)"
+
+
 class NotTls(Unreachable):
     """Something listens there, but no TLS session came about."""
 
@@ -65,6 +71,12 @@ class NoReply(TransportError):
 
     label = "no-reply"
     hint = "another program may hold the inverter's only session; raise timeout: if the link is slow"
+
+
+class NoKey(NoReply):
+    """Connected, but nobody answers the question for the key of the encrypted variant."""
+
+    hint = "an inverter that answers plain Modbus offers no key: try connection: modbus"
 
 
 class BrokenReply(TransportError):
