@@ -14,6 +14,7 @@ from sungather.readings import derived
 from sungather.readings.derived import DailyCounters, Values
 from sungather.readings.quarantine import Quarantine
 from sungather.readings.snapshot import Quality, Reading, Snapshot
+from sungather.registers.decoding import Value
 from sungather.registers.register import Register
 from sungather.registers.scan import Identity, Scan
 
@@ -108,6 +109,7 @@ class Assembly:
         counters: dict[str, Register] = {
             m.register.name: m.register for m in scan.measured if m.register.counter
         }
+        doubtful: dict[str, Value] = {}
         for name, register in counters.items():
             reading = readings[name]
             if not isinstance(reading.value, (int, float)):
@@ -115,11 +117,8 @@ class Assembly:
             if self.quarantine.accepts(
                 name, register.counter or "", reading.value, when, elapsed, scan.identity.rated_watts
             ):
-                self._told.discard(name)
                 continue
-            if name not in self._told:
-                self._told.add(name)
-                log.warning("%s says %s, which cannot be: withheld until it makes sense", name, reading.value)
+            doubtful[name] = reading.value
             readings[name] = Reading(
                 name,
                 None,
@@ -130,6 +129,10 @@ class Assembly:
                 reading.shown,
                 reading.value,
             )
+        if news := {name: value for name, value in doubtful.items() if name not in self._told}:
+            said = ", ".join(f"{name} {value}" for name, value in news.items())
+            log.warning("withheld until it makes sense, for it cannot be: %s", said)
+        self._told = set(doubtful)
 
     def _add_derived(
         self, readings: dict[str, Reading], values: Values, when: datetime, elapsed: float
