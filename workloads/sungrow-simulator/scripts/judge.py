@@ -38,13 +38,16 @@ MODES = {
     "sungrow": ["--sungrow", "0"],
     "http": ["--winet", "8082", "--winet-http", "80"],
 }
+EMS_MODE_FORCED, POWER_LIMIT_ON = (13050, 2), (5007, 0xAA)
+KNOWN = "SH10RT,SH5.0RT,SH5.0RS,SG10RT,SG5.0RS,SG5K-D,SG10KTL,SG110CX"
+"""The profiles whose type codes upstream knows."""
 CLOCK = {"year", "month", "day", "hour", "minute", "second"}
 OWN = {"run_state", "timestamp", "last_reset", "export_to_grid", "import_from_grid", "daily_export_to_grid", "daily_import_from_grid"}  # fmt: skip
 """What upstream computes itself: there is no register to compare with."""
 
 
 class Verdict:
-    """One line of the table."""
+    """What one client saw of one inverter."""
 
     def __init__(self, client: str, mode: str, profile: str) -> None:
         self.client, self.mode, self.profile = client, mode, profile
@@ -54,9 +57,24 @@ class Verdict:
         self.good, self.result = good, result
         return self
 
-    def row(self) -> str:
-        mark = "reads it" if self.good else "DOES NOT"
-        return f"| {self.client} | {self.mode} | {self.profile} | {mark} | {self.result} |"
+
+def table(verdicts: list[Verdict]) -> str:
+    """One line for each client and mode; a profile that it could not read has one of its own."""
+    lines = ["| Client | Mode | Result | What was equal |", "|---|---|---|---|"]
+    lines += [
+        f"| {bad.client} | {bad.mode} | DOES NOT READ {bad.profile} | {bad.result} |"
+        for bad in verdicts
+        if not bad.good
+    ]
+    read: dict[tuple[str, str], list[Verdict]] = {}
+    for verdict in verdicts:
+        if verdict.good:
+            read.setdefault((verdict.client, verdict.mode), []).append(verdict)
+    for (client, mode), good in read.items():
+        results = {each.result for each in good}
+        what = results.pop() if len(results) == 1 else ", ".join(f"{v.profile} {v.result}" for v in good)
+        lines.append(f"| {client} | {mode} | reads all {len(good)} | {what} |")
+    return "\n".join(lines)
 
 
 class Judge:
@@ -71,6 +89,7 @@ class Judge:
             await self._environment(name, packages)
         verdicts = []
         for profile in profiles:
+            print(profile, file=sys.stderr)
             inverter = Inverter(profile, NOON)
             verdicts += [await self._served(mode, inverter, profile, self._sungather) for mode in MODES]
             verdicts += [
@@ -97,15 +116,14 @@ class Judge:
         add_arguments(parser)
         options = parser.parse_args([*MODES[mode], "--host", HOST])
         verdict = Verdict(client.__doc__, mode, profile)
-        words = inverter.words("input")
-        serial = _text(words, 4990, 10)
-        device = Device(model=profile, type_code=words[5000], serial=serial, hybrid=profile.startswith("SH"))
+        model = inverter.profile
+        device = Device(model.model, model.code, model.serial, model.hybrid)
         try:
             servers = await start(options, Answers(inverter), device, NOON.date, inverter.faults)
         except PermissionError as error:
             return verdict.say(False, f"not tried: {error.strerror}; http mode needs port 80")
         try:
-            return await client(verdict, servers, inverter, serial)
+            return await client(verdict, servers, inverter, model.serial)
         except (RuntimeError, TimeoutError) as error:
             return verdict.say(False, str(error).strip()[-300:].replace("\n", " "))
         finally:
@@ -136,8 +154,10 @@ class Judge:
             problems.append(f"serial {settings.get('serial_number')}")
         if len(compared) < 10:
             problems.append(f"only {len(compared)} values")
-        connections = f"{len(compared)} values, model and serial (its first 10 of {len(serial)} characters)"
-        return verdict.say(not problems, "; ".join(problems) or connections + " equal")
+        for name, watts in _flows(inverter).items():
+            if seen.get(name, f"{watts} W") != f"{watts} W":
+                problems.append(f"{name}: {seen[name]}, the plant has {watts} W")
+        return verdict.say(not problems, "; ".join(problems) or f"{len(compared)} values")
 
     def _expected(self, inverter: Inverter) -> dict[str, set[str]]:
         """What each of upstream's registers holds by upstream's own map; a name may stand at several addresses."""
@@ -156,13 +176,14 @@ class Judge:
 
     async def _pymodbus(self, verdict: Verdict, servers: Servers, inverter: Inverter, serial: str) -> Verdict:
         """pymodbus 3.16.1"""
-        address = 13050 if verdict.profile.startswith("SH") else 5007
+        written = EMS_MODE_FORCED if inverter.profile.hybrid else POWER_LIMIT_ON
         seen = await self._client(
-            "pymodbus", "with_pymodbus.py", HOST, servers.listeners["modbus"].port, address
+            "pymodbus", "with_pymodbus.py", HOST, servers.listeners["modbus"].port, *written
         )
         words = inverter.words("input")
         wanted = {"code": words[5000], "serial": serial, "outside": 2, "function": 1, "written": True}
-        return verdict.say(seen == wanted, json.dumps(seen))
+        what = "type code, serial, exceptions 1 and 2, a write that is read back"
+        return verdict.say(seen == wanted, what if seen == wanted else json.dumps(seen))
 
     async def _tcp_client(
         self, verdict: Verdict, servers: Servers, inverter: Inverter, serial: str
@@ -171,7 +192,7 @@ class Judge:
         seen = await self._client("upstream", "with_tcp_client.py", HOST, servers.listeners["sungrow"].port)
         words = inverter.words("input")
         good = seen["encrypted"] and seen["words"] == [words.get(a, 0) for a in range(5000, 5000 + 38)]
-        return verdict.say(good, f"{len(seen['words'])} words of 5000 equal, encrypted {seen['encrypted']}")
+        return verdict.say(good, f"{len(seen['words'])} words from 5000 on, encrypted {seen['encrypted']}")
 
     async def _web_client(
         self, verdict: Verdict, servers: Servers, inverter: Inverter, serial: str
@@ -181,7 +202,7 @@ class Judge:
         words = inverter.words("input")
         good = seen["words"] == [words.get(a, 0) for a in range(5000, 5000 + 38)]
         good = good and seen["dev_code"] == words[5000]
-        return verdict.say(good, f"{len(seen['words'])} words of 5000, dev_code {seen['dev_code']}, dev_type {seen['dev_type']}")  # fmt: skip
+        return verdict.say(good, f"{len(seen['words'])} words from 5000 on, the type code in the list of devices")  # fmt: skip
 
     async def _websocket(
         self, verdict: Verdict, servers: Servers, inverter: Inverter, serial: str
@@ -190,7 +211,7 @@ class Judge:
         seen = await self._client("winet", "with_websocket.py", HOST, 8082)
         words = inverter.words("input")
         power = f"{(words[5017] + (words[5018] << 16)) / 1000:.2f}"
-        return verdict.say(seen.get("total_dcpower") == power, f"{len(seen)} named values, DC power {seen.get('total_dcpower')} kW")  # fmt: skip
+        return verdict.say(seen.get("total_dcpower") == power, "the DC power" if seen.get("total_dcpower") == power else json.dumps(seen))  # fmt: skip
 
     async def _datalogger(
         self, verdict: Verdict, servers: Servers, inverter: Inverter, serial: str
@@ -199,8 +220,17 @@ class Judge:
         seen = await self._client("winet", "with_datalogger.py", HOST, 8082, 80)
         return verdict.say(
             seen["model"] == verdict.profile,
-            f"status and device list, model {seen['model']}, firmware {seen['firmware']}",
+            f"model in the list of devices, the dongle's firmware {seen['firmware']}",
         )
+
+
+def _flows(inverter: Inverter) -> dict[str, int]:
+    """What the plant itself does, whatever its registers say, by upstream's names."""
+    flows = inverter.plant.flows
+    found = {"total_dc_power": flows.pv_w, "total_active_power": flows.ac_w}
+    if inverter.profile.hybrid:
+        found |= {"load_power_hybrid": flows.load_w, "export_power_hybrid": flows.export_w}
+    return found
 
 
 def _decode(row: dict[str, Any], words: dict[int, int]) -> object:
@@ -253,14 +283,12 @@ def main() -> None:
     )
     parser.add_argument("--upstream", type=Path, required=True, help="checkout of upstream's SunGather")
     parser.add_argument("--work", type=Path, default=Path("/tmp/sungrow-judge"), help="where the clients are installed (default %(default)s)")  # fmt: skip
-    parser.add_argument("--profiles", default="SH10RT,SG10RT", help="simulated models (default %(default)s)")
+    parser.add_argument("--profiles", default=KNOWN, help="simulated models (default %(default)s)")
     options = parser.parse_args()
     judge = Judge(options.upstream.resolve(), options.work.resolve())
     verdicts = asyncio.run(judge.everything(options.profiles.split(",")))
-    print(f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}\n")
-    print("| Client | Mode | Profile | Result | What was compared |\n|---|---|---|---|---|")
-    for verdict in verdicts:
-        print(verdict.row())
+    print(f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}: {options.profiles}\n")
+    print(table(verdicts))
     sys.exit(not all(verdict.good for verdict in verdicts))
 
 
