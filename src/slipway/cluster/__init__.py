@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from slipway.cluster.environment import clients
     from slipway.cluster.environment.cluster import Cluster
     from slipway.cluster.environment.embedded import ClusterError, EmbeddedCluster
     from slipway.cluster.environment.options import ClusterOptions
@@ -25,11 +26,13 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     # Lazily: importing one floor must not import the whole house.
-    if name in _HOMES:
-        import importlib
+    import importlib
 
+    if name == "clients":
+        return importlib.import_module("slipway.cluster.environment.clients")
+    if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["Cluster", "ClusterError", "ClusterOptions", "EmbeddedCluster"]
+__all__ = ["Cluster", "ClusterError", "ClusterOptions", "EmbeddedCluster", "clients"]
