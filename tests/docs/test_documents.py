@@ -63,3 +63,12 @@ def test_the_behaviour_file_of_the_documents_is_accepted(tmp_path: Path) -> None
     book = read_book(example, "simulate-pods.md")
     assert [rule.behaviour.start for rule in book.rules] == [3, 0]
     assert book.outcomes["tired"].reason == "OOMKilled"
+
+
+def test_the_examples_of_the_python_page_run_as_they_stand(tmp_path: Path) -> None:
+    examples = re.findall(r"```python\n(.*?)```", (DOCS / "reference/python.md").read_text(), re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        command = [sys.executable, "-c", example]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
