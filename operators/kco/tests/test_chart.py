@@ -12,14 +12,7 @@ from kco.settings import PREFIX, Settings
 from operator_kit.settings import load
 
 CHART = Path(__file__).resolve().parent.parent / "chart"
-HELM = shutil.which("helm") or next(
-    (
-        str(path)
-        for path in (Path(".slipway/tools/bin/helm"), Path("/work/wt/toolsbin/helm"))
-        if path.exists()
-    ),
-    None,
-)
+HELM = shutil.which("helm")
 pytestmark = pytest.mark.skipif(HELM is None, reason="helm is missing: `make tools` builds it")
 
 

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,14 +23,7 @@ import yaml
 
 KCO = Path(__file__).resolve().parent.parent.parent
 APPLICATION = KCO / "examples" / "application" / "graphql_app.py"
-HELM = shutil.which("helm") or next(
-    (
-        str(path)
-        for path in (Path(".slipway/tools/bin/helm"), Path("/work/wt/toolsbin/helm"))
-        if path.exists()
-    ),
-    None,
-)
+HELM = shutil.which("helm")
 PORT = 8085
 
 
@@ -48,6 +40,7 @@ class Site:
         self.cluster = cluster
         self.folder = folder
         self.local = cluster.embedded is not None
+        self.python = sys.executable if self.local else "python"
 
     def helm(self, *words: str) -> str:
         assert HELM is not None
@@ -66,7 +59,7 @@ class Site:
         container = {
             "name": "main",
             "image": image,
-            "command": [sys.executable if self.local else "python"],
+            "command": [self.python],
             "args": [program, "--host", "$(POD_IP)", "--port", str(PORT)],
             "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
             "readinessProbe": {"httpGet": {"path": "/healthz", "port": PORT}, "periodSeconds": 1},
@@ -153,21 +146,14 @@ class Site:
     def turn(self, pod: dict[str, Any], **state: Any) -> None:
         """Change what one pod of the application says."""
         body = json.dumps({"state": {"application": state}})
-        if self.local:
-            request = urllib.request.Request(
-                f"http://{pod['status']['podIP']}:{PORT}/control",
-                body.encode(),
-                {"Content-Type": "application/json"},
-            )
-            urllib.request.urlopen(request, timeout=5).read()
-            return
         encoded = base64.b64encode(body.encode()).decode()
         program = (
             "import base64,os,urllib.request as u;"
             f"u.urlopen(u.Request('http://'+os.environ['POD_IP']+':{PORT}/control',base64.b64decode('{encoded}'),"
             "{'Content-Type':'application/json'}))"
         )
-        self.cluster.kubectl("exec", pod["metadata"]["name"], "--", "python", "-c", program)
+        # From inside: without root this machine has no route to a pod's address.
+        self.cluster.kubectl("exec", pod["metadata"]["name"], "--", self.python, "-c", program)
 
     def run(self, rule: str) -> dict[str, Any] | None:
         listing = self.cluster.get("actionruns.operator.kco.local")
