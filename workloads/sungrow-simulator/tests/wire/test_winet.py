@@ -154,6 +154,28 @@ async def test_other_pages_and_wrong_requests_do_not_harm(page, raw):
     assert (await here.call("connect"))["result_code"] == 1
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET //[ HTTP/1.1",
+        "POST / HTTP/1.1\r\nContent-Length: ²".encode("latin-1"),
+        b"GET /ws/home/overview HTTP/1.1\r\nUpgrade: websocket",
+        b"",
+    ],
+)
+async def test_a_request_that_makes_no_sense_is_no_failure_of_the_port(page, raw, request_):
+    failures = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: failures.append(what))
+    here = await page(OLD)
+    client = await raw(int(here.web.rsplit(":", 1)[1]))
+    client.writer.write(request_ + b"\r\n\r\n")
+    client.writer.write_eof()
+    async with asyncio.timeout(60):
+        await client.reader.read()
+    assert failures == []
+    assert (await here.call("connect"))["result_code"] == 1
+
+
 async def test_upper_case_headers_and_bodies_are_understood(page, raw):
     here = await page(OLD)
     client = await raw(int(here.web.rsplit(":", 1)[1]))

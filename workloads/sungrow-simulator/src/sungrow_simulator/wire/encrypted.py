@@ -65,41 +65,43 @@ class EncryptedModbus(ModbusTcp):
     ) -> None:
         super().__init__(state, faults, name="sungrow", connections=connections)
         self._day, self._serial = day, serial
-        self._nothing = NO_KEY.get(offer)
+        self._instead = NO_KEY.get(offer)
+
+    @property
+    def encrypts(self) -> bool:
+        return self._instead is None
 
     def offered(self) -> bytes:
         """The sixteen bytes that the inverter gives away today."""
-        if self._nothing is not None:
-            return self._nothing
+        if self._instead is not None:
+            return self._instead
         return hashlib.sha256(f"{self._serial} {self._day().isoformat()}".encode()).digest()[:16]
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         going_on = True
         while going_on:
             start = await reader.readexactly(4)
-            if self._nothing is None and start[:2] == b"\1\0":
+            if not self.encrypts:
+                going_on = await self.plain(start, reader, writer)
+            elif start[:2] == b"\1\0":
                 going_on = await self._encrypted(start[2], start[3], reader, writer)
-            elif self._nothing is None and start == KEY_FRAME[:4]:
-                going_on = await self._key(start, reader, writer)
             else:
-                going_on = self._nothing is not None and await self.plain(start, reader, writer)
+                going_on = start == KEY_FRAME[:4] and await self._key(reader, writer)
 
     def answer(self, unit: int, request: bytes) -> bytes | None:
         if unit == KEY_UNIT and request == KEY_REQUEST:
             self.faults.counters["keys"] += 1
             return b"\x04\x10" + self.offered()
-        if request[0] in (3, 4) and len(request) == 5 and self._nothing is None:
-            count = int.from_bytes(request[3:5], "big")
-            if count > MOST_WORDS:
-                return refusal(request[0], ILLEGAL_VALUE)
+        if self.encrypts and request[0] in (3, 4) and int.from_bytes(request[3:], "big") > MOST_WORDS:
+            return refusal(request[0], ILLEGAL_VALUE)
         return super().answer(unit, request)
 
-    async def _key(self, start: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """The one plain frame that an inverter takes which encrypts; its connection ends with the answer."""
-        if start + await reader.readexactly(len(KEY_FRAME) - len(start)) != KEY_FRAME:
+    async def _key(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """The rest of the one plain frame that an encrypting inverter takes; the answer ends the connection."""
+        if await reader.readexactly(len(KEY_FRAME) - 4) != KEY_FRAME[4:]:
             return False
         fault = await self.exchange(writer, MARK, KEY_UNIT, KEY_REQUEST)
-        return fault in (Fault.SILENT, Fault.HALF)
+        return fault in (Fault.SILENT, Fault.HALF)  # such a client waits for the rest
 
     async def _encrypted(
         self, length: int, padding: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

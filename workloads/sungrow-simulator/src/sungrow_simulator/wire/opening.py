@@ -6,7 +6,7 @@ import argparse
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from datetime import date
 
 from sungrow_simulator.faults import Faults
 from sungrow_simulator.wire.certificate import Certificate
@@ -32,16 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, what in PORTS.items():
         group.add_argument(f"--{name}", type=port_number, metavar="PORT", help=what)
     group.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
-    group.add_argument("--connections", type=int, default=4, help="most connections to a Modbus port at once")
+    group.add_argument("--connections", type=_at_least_one, metavar="N", default=4, help="most connections to a Modbus port at once (default %(default)s)")  # fmt: skip
     group.add_argument("--key", choices=["key", "zeros", "ones"], default="key", help="what the encrypted variant offers; zeros and ones mean no encryption")  # fmt: skip
-    group.add_argument("--login", default="admin:pw8888", metavar="USER:PASSWORD", help="of the WiNet-S2 (default %(default)s)")  # fmt: skip
+    group.add_argument("--login", type=_login, default="admin:pw8888", metavar="USER:PASSWORD", help="of the WiNet-S2 (default %(default)s)")  # fmt: skip
 
 
 @dataclass
 class Servers:
     """What runs: listeners by the names of PORTS."""
 
-    faults: Faults
     listeners: dict[str, Listener] = field(default_factory=dict)
 
     async def stop(self) -> None:
@@ -57,19 +56,14 @@ async def start(
     state: RegisterState,
     device: Device,
     day: Callable[[], date],
-    faults: Faults | None = None,
+    faults: Faults,
 ) -> Servers:
-    """Start what `add_arguments` let the person choose; all or nothing.
-
-    `faults` is the inverter's schedule; without it nothing goes wrong, and the counters are in `Servers.faults`.
-    """
-    faults = faults or Faults(lambda: datetime.combine(day(), time()))
-    servers = Servers(faults)
+    """Start what `add_arguments` let the person choose; all or nothing. `day` is the inverter's own date."""
+    servers = Servers()
     asked = {name: getattr(options, name.replace("-", "_")) for name in PORTS}
     if all(port is None for port in asked.values()):
         asked["modbus"] = 0
-    user, _, password = options.login.partition(":")
-    old, new = Dongle(state, device), Dongle(state, device, login=(user, password), users=1)
+    old, new = Dongle(state, device), Dongle(state, device, login=options.login, users=1)
     most: int = options.connections
     made: dict[str, Callable[[], Listener]] = {
         "modbus": lambda: ModbusTcp(state, faults, connections=most),
@@ -97,6 +91,19 @@ async def start(
 
 def port_number(text: str) -> int:
     """An option's value as a port, 0 to 65535."""
-    if not text.isdigit() or int(text) > 65535:
+    if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: allowed are 0 to 65535")
     return int(text)
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _login(text: str) -> tuple[str, str]:
+    user, colon, password = text.partition(":")
+    if not (user and colon):
+        raise argparse.ArgumentTypeError(f"{text!r} is no login: write USER:PASSWORD")
+    return user, password

@@ -100,7 +100,10 @@ class WebPort(Listener):
             head = await reader.readuntil(b"\r\n\r\n")
             line, _, rest = head.decode("latin-1").partition("\r\n")
             method, _, target = line.partition(" ")
-            address = urlsplit(target.partition(" ")[0])
+            try:
+                address = urlsplit(target.partition(" ")[0])
+            except ValueError:
+                return
             if address.path == self.socket_path and "upgrade: websocket" in rest.lower():
                 await self._talk(Socket(head, writer), reader, writer)
                 return
@@ -137,6 +140,6 @@ class WebPort(Listener):
 async def _body(head: str, reader: asyncio.StreamReader) -> bytes:
     for line in head.split("\r\n"):
         name, _, value = line.partition(":")
-        if name.lower() == "content-length" and value.strip().isdigit():
+        if name.lower() == "content-length" and value.strip().isdecimal():
             return await reader.readexactly(min(int(value), MOST_BODY))
     return b""

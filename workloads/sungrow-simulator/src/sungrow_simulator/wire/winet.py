@@ -36,14 +36,14 @@ class WinetPort(WebPort):
 
     def page(self, method: str, path: str, query: dict[str, str]) -> tuple[Page, Fault | None]:
         if path == "/device/getParam":
-            fault = self._met(3 if query.get("param_type") == "1" else 4, ANYWHERE | ON_REPLY)
+            fault = self._meet(3 if query.get("param_type") == "1" else 4, ANYWHERE | ON_REPLY)
             return Page(self._dongle.parameters(query, fault)), fault
-        fault = self._met(None, ANYWHERE)
+        fault = self._meet(None, ANYWHERE)
         return self._other_page(path), fault
 
     def message(self, socket: Socket, text: str) -> tuple[str, Fault | None]:
         at_login = {Fault.LOGIN_REFUSED} if _service(text) == "login" else frozenset()
-        fault = self._met(None, ANYWHERE | at_login)
+        fault = self._meet(None, ANYWHERE | at_login)
         return self._dongle.message(socket, text, fault), fault
 
     def gone(self, socket: Socket) -> None:
@@ -58,7 +58,7 @@ class WinetPort(WebPort):
             return Page(WORDS.read_text(), content_type="text/plain")
         return Page("not found", HTTPStatus.NOT_FOUND, "text/plain")
 
-    def _met(self, function: int | None, possible: frozenset[Fault]) -> Fault | None:
+    def _meet(self, function: int | None, possible: frozenset[Fault]) -> Fault | None:
         fault = self.faults.on_request(self.name, function, possible)
         if fault is Fault.TOKEN_EXPIRED:
             self._dongle.expire()
