@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from slipway.cluster.access.admission.awaiting import awaited
 from slipway.cluster.access.admission.chain import Judge
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.registry import Registry
@@ -13,13 +14,15 @@ Object = dict[str, Any]
 
 
 class NamespaceLifecycle(Judge):
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    """`patience` is how many seconds a create waits for a namespace whose own create may be under way."""
+
+    def __init__(self, registry: Registry, patience: float = 0.05) -> None:
+        self._registry, self._patience = registry, patience
 
     async def mutate(self, call: Call, obj: Object | None, old: Object | None) -> Object | None:
         if call.verb != "create" or not call.resource.namespaced or old is not None:
             return obj
-        record = self._registry.record("", "v1", "namespaces", "", call.namespace)
+        record = await awaited(self._registry, "namespaces", "", call.namespace, self._patience)
         if record is None:
             raise not_found("namespaces", "", call.namespace)
         if record.value["metadata"].get("deletionTimestamp"):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
+from slipway.cluster.access.admission.awaiting import awaited
 from slipway.cluster.access.admission.chain import Judge
 from slipway.cluster.clock import parse_timestamp
 from slipway.cluster.registry.call import Call
@@ -59,16 +59,14 @@ class ServiceAccountAdmission(Judge):
 
     async def _account(self, namespace: str, name: str) -> Record | None:
         """The account. A controller makes a new namespace's default one, so that one is waited for."""
-        store = self._registry.store
-        definition = self._registry.definitions.find("", "v1", "serviceaccounts")
-        changes = store.watch(definition.bucket, store.revision)
-        end = asyncio.get_running_loop().time() + DEFAULT_ACCOUNT_SECONDS
-        while True:
-            record = self._registry.record("", "v1", "serviceaccounts", namespace, name)
-            left = end - asyncio.get_running_loop().time()
-            if record is not None or left <= 0 or not self._is_due(namespace, name):
-                return record
-            await changes.next(left)
+        return await awaited(
+            self._registry,
+            "serviceaccounts",
+            namespace,
+            name,
+            DEFAULT_ACCOUNT_SECONDS,
+            lambda: self._is_due(namespace, name),
+        )
 
     def _is_due(self, namespace: str, name: str) -> bool:
         """Whether a missing account may appear by itself: the default one of a namespace made a moment ago."""
