@@ -71,6 +71,10 @@ class Shell:
         assert re.search(wanted, done.stderr), f"kubectl {line}: {done.stderr}"
 
 
+    def minor(self) -> int:
+        return int(json.loads(self.ok("version --client -o json"))["clientVersion"]["minor"].rstrip("+"))
+
+
 @pytest.fixture
 def shell(cluster: TestCluster) -> Shell:
     return Shell(cluster)
@@ -166,7 +170,7 @@ def test_edits_small_and_large(shell: Shell) -> None:
     shell.fails("label deployment web tier=back", "already has a value")
     shell.ok("label deployment web tier=back --overwrite", "labeled")
     shell.ok("label deployment web tier-", "unlabeled")
-    shell.ok("annotate deployment web note=hello", "annotated")
+    shell.ok("annotate deployment web note=hello", "annotate")  # 1.27 leaves the d out
     shell.ok('patch deployment web -p {"spec":{"paused":true}}', "patched")
     shell.ok('patch deployment web --type=merge -p {"spec":{"paused":null}}', "patched")
     operations = '[{"op":"replace","path":"/spec/revisionHistoryLimit","value":3}]'
@@ -282,12 +286,13 @@ def test_who_may_do_what(shell: Shell) -> None:
     shell.ok(f"auth can-i list pods --as={account}", "yes")
     shell.ok(f"get pods --as={account}", "No resources found")
     shell.fails(f"get secrets --as={account}", "is forbidden")
-    shell.ok("auth whoami", "kubernetes-admin")
+    if shell.minor() >= 28:  # before, it asks for versions of the review that the server's release no longer has
+        shell.ok("auth whoami", "kubernetes-admin")
     shell.ok(f"auth can-i --list --as={account}", "pods")
 
 
 def test_the_cluster_describes_itself(shell: Shell) -> None:
-    shell.ok("version", "Server Version: v1.37")
+    shell.ok("version", r"Server Version: .*v1\.37")
     shell.ok("api-versions", "apps/v1")
     shell.ok("api-resources --namespaced=true -o wide", "deployments")
     shell.ok("cluster-info", "is running at")
