@@ -70,7 +70,6 @@ class Shell:
         assert done.returncode != 0, f"kubectl {line} succeeded: {done.stdout}"
         assert re.search(wanted, done.stderr), f"kubectl {line}: {done.stderr}"
 
-
     def minor(self) -> int:
         return int(json.loads(self.ok("version --client -o json"))["clientVersion"]["minor"].rstrip("+"))
 
@@ -286,7 +285,7 @@ def test_who_may_do_what(shell: Shell) -> None:
     shell.ok(f"auth can-i list pods --as={account}", "yes")
     shell.ok(f"get pods --as={account}", "No resources found")
     shell.fails(f"get secrets --as={account}", "is forbidden")
-    if shell.minor() >= 28:  # before, it asks for versions of the review that the server's release no longer has
+    if shell.minor() >= 28:  # older ones ask for versions of the review that are gone
         shell.ok("auth whoami", "kubernetes-admin")
     shell.ok(f"auth can-i --list --as={account}", "pods")
 
