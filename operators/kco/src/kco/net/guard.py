@@ -5,6 +5,7 @@ address; nothing resolves the name a second time, so rebinding it in between cha
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -45,7 +46,9 @@ class Unresolvable(Exception):
 
 
 async def system_resolver(host: str, port: int) -> Sequence[str]:
-    """Addresses of a name by the machine's resolver."""
+    """Addresses of a name by the machine's resolver; an address is its own."""
+    with contextlib.suppress(ValueError):
+        return [str(ipaddress.ip_address(host))]
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
