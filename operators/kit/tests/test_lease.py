@@ -1,5 +1,6 @@
 """Who holds a Lease, in virtual time, against an API kept in memory."""
 
+import asyncio
 import copy
 from typing import Any
 
@@ -154,3 +155,16 @@ async def test_the_manual_clock_wakes_sleepers_in_order(seconds: float) -> None:
     await clock.advance(10)
     await asyncio.gather(*tasks)
     assert woken == [("early", seconds), ("late", 2 * seconds)]
+
+
+@pytest.mark.parametrize("steps", range(1, 12))
+async def test_a_cancelled_competition_ends_whenever_the_cancellation_comes(steps: int) -> None:
+    """Also when it comes in the very step in which the API server's answer does."""
+    made = Leadership(Api(), namespace="n", name="l", identity="a", clock=ManualClock())  # type: ignore[arg-type]
+    running = asyncio.create_task(made.run())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    running.cancel()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert running.cancelled()

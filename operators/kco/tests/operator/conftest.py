@@ -10,7 +10,7 @@ import contextlib
 import contextvars
 import itertools
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
 import pytest
@@ -91,6 +91,8 @@ class Replica:
         self.die_at = die_at
         self.dead = False
         self.buried = False
+        self.unfinished: set[_Counted] = set()
+        self._kernel: list[asyncio.Task[None]] = []
         self._world = world
         token = owner.set(self)
         self.operator = _Replaced(self.settings, world.config, clock=LoopClock(), host="127.0.0.1")
@@ -115,6 +117,19 @@ class Replica:
             return False
         return True
 
+    def bury(self) -> None:
+        """Take the dead process's coroutines apart while their loop still runs, and unheard: what their `finally`
+        asks for is asked of nobody."""
+        self.buried = True
+        while self.unfinished:
+            inner = self.unfinished.pop().inner
+            for _ in range(100):
+                try:
+                    self.call(inner.close)
+                    break
+                except BaseException:
+                    continue  # it waits in a `finally`: go on from there
+
     def kill(self) -> None:
         """As SIGKILL does: no code of the process runs from now on, its sockets are closed."""
         self.dead = True
@@ -128,19 +143,21 @@ class Replica:
             if connection is not None:
                 connection.abort("the process is gone")
         engine._pool.close()
+        token = owner.set(None)  # the kernel's work, not the process's
+        loop = asyncio.get_running_loop()
         session = self.operator.client._session
         if session is not None and session.connector is not None:
-            session.connector.close()
+            self._kernel.append(loop.create_task(_wait_for(session.connector.close())))
         if self.operator.exposition.ports:
-            asyncio.get_running_loop().create_task(_orphan(self.operator.exposition.close()))
+            self._kernel.append(loop.create_task(self.operator.exposition.close()))
+        owner.reset(token)
 
     async def stop(self) -> int:
         self.operator.stop()
         return await self.task
 
 
-async def _orphan(work: Coroutine[Any, Any, None]) -> None:
-    owner.set(None)
+async def _wait_for(work: Awaitable[None]) -> None:
     await work
 
 
@@ -150,12 +167,22 @@ class _Counted(Coroutine[Any, Any, Any]):
     def __init__(self, inner: Coroutine[Any, Any, Any], replica: Replica) -> None:
         self.inner = inner
         self.replica = replica
+        replica.unfinished.add(self)
 
     def send(self, value: Any) -> Any:
-        return self.inner.send(value) if self.replica.step() else self._never()
+        return self._move(self.inner.send, value)
 
     def throw(self, *failure: Any) -> Any:
-        return self.inner.throw(*failure) if self.replica.step() else self._never()
+        return self._move(self.inner.throw, *failure)
+
+    def _move(self, step: Callable[..., Any], *arguments: Any) -> Any:
+        if not self.replica.step():
+            return self._never()
+        try:
+            return step(*arguments)
+        except BaseException:
+            self.replica.unfinished.discard(self)
+            raise
 
     def _never(self) -> Any:
         if self.replica.buried:
@@ -265,8 +292,7 @@ async def _world(install: Callable[..., Any]) -> AsyncIterator[World]:
             world.down = False
             await world.close()
             for replica in world.graves:
-                # The loop's end cancels all tasks: those of the dead end there, still without running.
-                replica.buried = True
+                replica.bury()
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ import asyncio
 import os
 from typing import Any
 
-import pytest
-
 RULE = {
     "name": "tell",
     "trigger": {"field": "application.health", "condition": "equals", "value": "unhealthy"},
@@ -49,7 +47,6 @@ async def story(world: Any, replica: Any, die_at: int | None) -> int:
     return 0
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_47_a_crash_at_any_step_of_the_operator_neither_repeats_nor_loses_a_transition(
     in_virtual_time, replica
 ) -> None:

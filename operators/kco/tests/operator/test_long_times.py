@@ -1,10 +1,13 @@
 """A long time, an outage and ten thousand TargetApps in virtual time: nothing lost, nothing twice, nothing that grows."""
 
 import asyncio
+import base64
 import gc
 import os
 from collections import Counter
 from typing import Any
+
+from operator_kit.kube.client import SECRETS
 
 RULE = {
     "name": "tell",
@@ -158,3 +161,40 @@ def _kept() -> Counter[str]:
     return Counter(
         kind.__qualname__ for kind in kinds if str(kind.__module__).startswith(("kco.", "operator_kit."))
     )
+
+
+def test_50_a_rotated_secret_is_sent_within_two_minutes_and_the_old_one_no_more(
+    in_virtual_time, replica
+) -> None:
+    async def main(world: Any) -> None:
+        namespace = await world.namespace()
+        app = await world.application()
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "token"},
+            "stringData": {"header": "first-value"},
+        }
+        await world.client.create(SECRETS, namespace, secret)
+        source = {"secretKeyRef": {"name": "token", "key": "header"}}
+        headers = [{"name": "X-Token", "valueFrom": source}]
+        await world.make(namespace, graphqlEndpoint=app.url, headers=headers)
+        only = replica(world, namespace)
+        await world.until(lambda: app.requests)
+        assert app.headers["X-Token"] == "first-value"
+        changed = {"data": {"header": base64.b64encode(b"second-value").decode()}}
+        await world.client.patch(SECRETS, namespace, "token", changed)
+        await world.until(lambda: app.headers["X-Token"] == "second-value", 125)
+        poll = next(iter(only.operator.services.engine.polls.values()))
+        assert len(await world.events(namespace, "InitialState")) == 1, "what is known of the state is kept"
+        await asyncio.sleep(180)
+        assert next(iter(only.operator.services.engine.polls.values())) is poll, (
+            "nothing changes, nothing moves"
+        )
+        # A Secret that vanishes is told; polling with a value that was taken away stops.
+        await world.client.delete(SECRETS, namespace, "token")
+        await world.until(lambda: world.events(namespace, "MissingValue"), 125)
+        assert not only.operator.services.engine.polls
+        assert await only.stop() == 0
+
+    in_virtual_time(main)

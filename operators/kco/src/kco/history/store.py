@@ -8,6 +8,7 @@ as dropped. Rows older than the retention are deleted hourly.
 import asyncio
 import contextlib
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,9 +106,13 @@ class History:
         """Connect and make the table where it is missing."""
         try:
             self._engine = create_async_engine(asynchronous_url(self._url), pool_pre_ping=True)
+            if self._engine.dialect.name == "sqlite":
+                # aiosqlite leaves its thread behind when it cannot open a file; that is found out without it.
+                arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
+                await asyncio.to_thread(_open_and_close, *arguments, **options)
             async with self._engine.begin() as connection:
                 await connection.run_sync(metadata.create_all)
-        except (SQLAlchemyError, OSError, ImportError) as failure:
+        except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as failure:
             await self.close()
             raise HistoryError(f"history database {self._shown()}: {_reason(failure)}") from None
         if writing:
@@ -229,6 +234,10 @@ class History:
     def _shown(self) -> str:
         scheme, _, rest = self._url.partition("://")
         return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _open_and_close(*arguments: Any, **options: Any) -> None:
+    sqlite3.connect(*arguments, **options).close()
 
 
 def _reason(failure: BaseException) -> str:

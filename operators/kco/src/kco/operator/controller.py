@@ -18,7 +18,7 @@ from kco.metrics import TargetReading
 from kco.net.guard import Refused, Unresolvable
 from kco.operator import configuration, following, reporting
 from kco.operator import runs as runs_of
-from kco.operator.preparation import Unusable, missing_permissions, prepare
+from kco.operator.preparation import Unusable, missing_permissions, prepare, refers
 from kco.operator.services import Services
 from kco.operator.target import NOW, ROUTINE, SOON, Target
 from kco.spec.document import InvalidQuery
@@ -200,16 +200,20 @@ class Controller:
                 if first and target.prepared is not None:
                     first = False
                     self._resume(target)
-            elif target.prepared.actions:
-                await self._review(target)
+            elif target.prepared.actions or refers(target.prepared.spec):
+                # Permissions may have been given or taken, Secrets rotated.
+                wait = await self._configure(target, review=True) or REVIEW
             try:
                 async with asyncio.timeout(wait):
                     await wake.wait()
             except TimeoutError:
                 continue
 
-    async def _configure(self, target: Target) -> float | None:
-        """One configuration; the seconds after which to try again, where that may help."""
+    async def _configure(self, target: Target, *, review: bool = False) -> float | None:
+        """One configuration; the seconds after which to try again, where that may help.
+
+        A `review` is of an object that has not changed: it goes on as it was unless what it refers to has.
+        """
         services = self._services
         try:
             spec = read(target.spec_body)
@@ -237,24 +241,23 @@ class Controller:
             configuration.failed(target, "Ready", "MissingValue", str(absent))
             return RECHECK
         except ApiFailure as failure:
-            configuration.failed(target, "Ready", "ApiFailure", str(failure))
+            if review:
+                record(log, logging.WARNING, "review_failed", tapp=target.name, error=str(failure))
+            else:
+                configuration.failed(target, "Ready", "ApiFailure", str(failure))
             return RECHECK
         except Exception as surprise:
             # Whatever a spec or a plugin provokes stays with its TargetApp.
             log.exception("configuring failed", extra={"fields": {"tapp": target.name}})
             configuration.failed(target, "Ready", "InternalError", f"{type(surprise).__name__}: {surprise}")
             return RECHECK
+        if review and target.prepared is not None and prepared.asks_like(target.prepared):
+            configuration.authorization(target, missing)
+            return None
         if needs_pods(spec) or not spec.selector.empty:
             prepared.cluster.pods.follow(target.namespace, target.uid)
         configuration.configured(target, prepared, missing)
         return None
-
-    async def _review(self, target: Target) -> None:
-        assert target.prepared is not None
-        try:
-            configuration.authorization(target, await missing_permissions(target.prepared, target.namespace))
-        except ApiFailure as failure:
-            record(log, logging.WARNING, "review_failed", tapp=target.name, error=str(failure))
 
     def _resume(self, target: Target) -> None:
         """Take over what the ledger shows: later transitions, runs that never began, runs that were cut off."""

@@ -59,6 +59,22 @@ class Prepared:
     actions: Mapping[str, PreparedAction]
     warnings: tuple[str, ...] = ()
 
+    def asks_like(self, other: "Prepared") -> bool:
+        """Whether polls of both go to the same cluster with the same bytes and certificates."""
+        return (self.body, self.headers, self.tls, self.cluster.key) == (
+            other.body,
+            other.headers,
+            other.tls,
+            other.cluster.key,
+        )
+
+
+def refers(spec: TargetAppSpec) -> bool:
+    """Whether values of Secrets or ConfigMaps go into how the application is asked."""
+    tls = spec.tls
+    parts = (spec.graphql_schema, spec.cluster, tls.ca_from, tls.client_certificate_secret)
+    return any(parts) or any(header.value_from for header in spec.headers)
+
 
 def check_actions(
     spec: TargetAppSpec, registry: ActionRegistry, enabled: tuple[str, ...] = ("*",)

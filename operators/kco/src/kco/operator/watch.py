@@ -77,7 +77,8 @@ class Watch:
         self._namespace = namespace
         self._observe = observe
         self._vanished = vanished
-        self._stop = threading.Event()
+        self._stopping = False
+        self._operating: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
         self._thread: threading.Thread | None = None
         self.ended: asyncio.Future[None] | None = None
 
@@ -102,6 +103,8 @@ class Watch:
             failure: BaseException | None = None
             try:
                 asyncio.run(self._operate(registry))
+            except asyncio.CancelledError:
+                pass
             except Exception as caught:
                 failure = caught
             self._in(loop, finish, failure)
@@ -110,13 +113,19 @@ class Watch:
         self._thread.start()
 
     async def stop(self, seconds: float = 10.0) -> None:
-        """End kopf and wait for its thread."""
-        self._stop.set()
+        """End kopf and wait for its thread.
+
+        Cancelled, kopf ends at once; asked by its stop flag, it waits five seconds for what it had just begun.
+        """
+        self._stopping = True
+        if self._operating is not None:
+            loop, task = self._operating
+            self._in(loop, task.cancel, None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, seconds)
 
     @staticmethod
-    def _in(loop: asyncio.AbstractEventLoop, call: Callable[[Any], None], argument: Any) -> None:
+    def _in(loop: asyncio.AbstractEventLoop, call: Callable[[Any], object], argument: Any) -> None:
         # The loop may be closed already while the process ends; there is nobody left to tell then.
         if not loop.is_closed():
             try:
@@ -126,10 +135,14 @@ class Watch:
 
     async def _operate(self, registry: kopf.OperatorRegistry) -> None:
         logging.getLogger("kopf").setLevel(logging.WARNING)
+        task = asyncio.current_task()
+        assert task is not None
+        self._operating = asyncio.get_running_loop(), task
+        if self._stopping:
+            return
         await kopf.operator(
             registry=registry,
             standalone=True,
             clusterwide=not self._namespace,
             namespaces=[self._namespace] if self._namespace else [],
-            stop_flag=self._stop,
         )

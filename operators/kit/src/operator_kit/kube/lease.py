@@ -57,7 +57,9 @@ class Leadership:
         """One try to acquire or renew; steps down when the renew deadline has passed."""
         started = self._clock.monotonic()
         try:
-            acquired = await asyncio.wait_for(self._try(), timeout=self._renew_deadline)
+            # Not `wait_for`: Python 3.11's drops a cancellation that arrives together with the answer.
+            async with asyncio.timeout(self._renew_deadline):
+                acquired = await self._try()
         except (ApiFailure, TimeoutError):
             acquired = self.held and self._clock.monotonic() - self._renewed_at < self._renew_deadline
         else:
