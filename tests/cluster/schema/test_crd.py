@@ -240,6 +240,24 @@ def test_a_deprecated_version_warns_and_names_a_better_one() -> None:
     assert warning == "example.com/v1beta1 Widget is deprecated; use example.com/v1 Widget"
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (
+            "https://example.com/pull/1",
+            ("True", "ApprovedAnnotation", "approved in https://example.com/pull/1"),
+        ),
+        ("unapproved, a try", ("False", "UnapprovedAnnotation", 'not approved: "unapproved, a try"')),
+    ],
+)
+def test_a_community_group_says_whether_its_api_was_approved(said: str, expected: tuple[str, ...]) -> None:
+    crd = make_crd()
+    crd["spec"]["group"] = "example.k8s.io"
+    crd["metadata"]["annotations"] = {"api-approved.kubernetes.io": said}
+    assert conditions(accept_names(crd, [], NOW))["KubernetesAPIApprovalPolicyConformant"] == expected
+    assert "KubernetesAPIApprovalPolicyConformant" not in conditions(accept_names(make_crd(), [], NOW))
+
+
 def test_printer_columns_become_typed_cells() -> None:
     columns = [
         {"name": "X", "type": "string", "jsonPath": ".spec.x"},

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from slipway.cluster.schema.crd_approval import CONDITION, Approval, approval_of
 from slipway.cluster.schema.resource import Resource, Subresource
 from slipway.cluster.schema.shape import Shape
 from slipway.cluster.schema.structural import shape_of_schema
@@ -111,7 +112,7 @@ def accept_names(crd: Crd, others: Iterable[Crd], now: str) -> dict[str, Any]:
     status["acceptedNames"] = {
         key: value for key, value in accepted.items() if value or key in ("plural", "kind")
     }
-    status["conditions"] = _conditions(status.get("conditions") or [], conflict, now)
+    status["conditions"] = _conditions(status.get("conditions") or [], conflict, approval_of(crd), now)
     return status
 
 
@@ -150,7 +151,7 @@ def _accept_short_names(
 
 
 def _conditions(
-    old: list[dict[str, Any]], conflict: tuple[str, str] | None, now: str
+    old: list[dict[str, Any]], conflict: tuple[str, str] | None, approval: Approval | None, now: str
 ) -> list[dict[str, Any]]:
     reason, message = conflict or ("NoConflicts", "no conflicts found")
     by_type = {condition["type"]: dict(condition) for condition in old}
@@ -163,6 +164,8 @@ def _conditions(
         else:
             text = "the initial names have been accepted"
             _set(by_type, "Established", "True", "InitialNamesAccepted", text, now)
+    if approval is not None:
+        _set(by_type, CONDITION, str(approval.conformant), approval.reason, approval.message, now)
     return list(by_type.values())
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from slipway.cluster.schema import names
 from slipway.cluster.schema.crd import Crd, is_established
+from slipway.cluster.schema.crd_approval import ANNOTATION, approval_of
 from slipway.cluster.schema.crd_printing import go_json
 from slipway.cluster.schema.crd_schema import SchemaContext, schema_errors
 from slipway.cluster.schema.crd_selectable import selectable_field_errors
@@ -20,7 +21,6 @@ from slipway.cluster.status import FieldError, go_quote
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
 _HOISTED = ("schema", "subresources", "additionalPrinterColumns", "selectableFields")
-_APPROVAL = "api-approved.kubernetes.io"
 
 
 def crd_errors(crd: Crd, old: Crd | None = None) -> list[FieldError]:
@@ -398,28 +398,12 @@ def _stored_version_errors(crd: Crd) -> Iterator[FieldError]:
 
 def _approval_errors(crd: Crd, old: Crd | None) -> Iterator[FieldError]:
     """Groups of the Kubernetes community need a sign that their API was reviewed."""
-    group = crd["spec"].get("group") or ""
-    if not re.search(r"(^|\.)(k8s|kubernetes)\.io$", group):
+    approval = approval_of(crd)
+    before = None if old is None else approval_of(old)
+    if approval is None or (before is not None and before.state == approval.state):
         return
-    state, value = _approval(crd)
-    if old is not None and _approval(old)[0] == state:
-        return
-    path = f"metadata.annotations[{_APPROVAL}]"
-    see = "see https://github.com/kubernetes/enhancements/pull/1111"
-    if state == "missing":
-        yield _required(path, f'protected groups must have approval annotation "{_APPROVAL}", {see}')
-    elif state == "invalid":
-        why = (
-            f'protected groups must have approval annotation "{_APPROVAL}" with either a URL or a reason '
-            f'starting with "unapproved", {see}'
-        )
-        yield _invalid(path, value, why)
-
-
-def _approval(crd: Crd) -> tuple[str, str]:
-    value = (crd["metadata"].get("annotations") or {}).get(_APPROVAL) or ""
-    if not value:
-        return "missing", value
-    if value.startswith("unapproved"):
-        return "bypassed", value
-    return ("approved" if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]", value) else "invalid"), value
+    path = f"metadata.annotations[{ANNOTATION}]"
+    if approval.state == "Missing":
+        yield _required(path, approval.message)
+    elif approval.state == "Invalid":
+        yield _invalid(path, approval.annotation, approval.message)
