@@ -264,15 +264,19 @@ def unsupported_media_type(message: str) -> StatusError:
 
 def invalid(kind: str, group: str, name: str, errors: Sequence[FieldError]) -> StatusError:
     """422 with one cause per field; `kind` is the Kind, not the plural."""
-    texts = list(dict.fromkeys(str(error) for error in errors))  # upstream says the same thing once
-    joined = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
     subject = f"{kind}.{group}" if group else kind
     return StatusError(
         422,
         "Invalid",
-        f'{subject} "{name}" is invalid: {joined}',
+        f'{subject} "{name}" is invalid: {summed_up(errors)}',
         _details(name, group, kind, causes=[error.cause() for error in errors]),
     )
+
+
+def summed_up(errors: Sequence[FieldError]) -> str:
+    """All errors in one text."""
+    texts = list(dict.fromkeys(str(error) for error in errors))  # upstream says the same thing once
+    return texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
 
 
 def too_many_requests(message: str, retry_after: int, **more: Any) -> StatusError:

@@ -46,9 +46,9 @@ class Reviews:
             "SelfSubjectReview": self._self,
         }
 
-    def answer(self, call: Call, body: Object) -> Object:
+    async def answer(self, call: Call, body: Object) -> Object:
         """The review with its status filled in; 422 when the question is not one."""
-        review = understand(self._registry, call, body)
+        review = await understand(self._registry, call, body)
         return self.by_kind[call.resource.kind](call, review)
 
     def _decided(self, review: Object, identity: Identity, attributes: Attributes) -> Object:

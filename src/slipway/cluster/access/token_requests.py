@@ -16,9 +16,9 @@ Object = dict[str, Any]
 _BINDABLE = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
 
 
-def request_token(registry: Registry, signer: TokenSigner, call: Call, body: Object) -> Object:
+async def request_token(registry: Registry, signer: TokenSigner, call: Call, body: Object) -> Object:
     """The TokenRequest with its status; 404 without the account, 422 for an expiry out of range."""
-    request = understand(registry, call, body)
+    request = await understand(registry, call, body)
     metadata, spec = request["metadata"], request.setdefault("spec", {})
     if metadata.get("name") not in (None, "", call.name):
         why = "must match the service account name if specified"

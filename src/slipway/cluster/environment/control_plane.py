@@ -20,6 +20,7 @@ from slipway.cluster.access.admission.webhooks import Webhooks
 from slipway.cluster.access.authentication import MASTERS, Authenticator, StaticTokens
 from slipway.cluster.access.authorization import RbacAuthorizer
 from slipway.cluster.access.bootstrap import bootstrap
+from slipway.cluster.access.conversion import ConversionWebhooks
 from slipway.cluster.access.impersonation import Impersonation
 from slipway.cluster.access.reviews import Reviews
 from slipway.cluster.access.service_accounts import TokenSigner
@@ -31,6 +32,7 @@ from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Identity
 from slipway.cluster.kubelet import Kubelet
 from slipway.cluster.registry.builtin_kinds import make_builtin
+from slipway.cluster.registry.conversion import Conversions
 from slipway.cluster.registry.definition import Definitions
 from slipway.cluster.registry.registry import Registry
 from slipway.cluster.schema.builtin import load_catalogue
@@ -74,6 +76,8 @@ class ControlPlane:
         registry = Registry(
             store, definitions, clock, randomness=randomness, service_range=options.service_range
         )
+        addresses = ServiceAddresses(registry)
+        registry.conversions = Conversions(ConversionWebhooks(addresses.resolve, registry.new_uid))
         authorizer = RbacAuthorizer(registry)
         plugins: list[Plugin] = [NamespaceLifecycle(registry)]
         if options.service_account_admission:
@@ -82,7 +86,7 @@ class ControlPlane:
             PodPriority(registry),
             DefaultTolerations(),
             DefaultStorageClass(registry),
-            Webhooks(registry, ServiceAddresses(registry).resolve, authorizer),
+            Webhooks(registry, addresses.resolve, authorizer),
             NoEscalation(registry, authorizer),
         ]
         registry.admission = Chain(plugins)

@@ -47,7 +47,7 @@ async def create_decoded(
     definition.default(obj)
     _prepare_metadata(registry, call, definition, obj)
     if not applied:
-        ownership.record_update(registry.definitions, definition, call, obj, None, registry.clock)
+        await ownership.record_update(registry, definition, call, obj, None)
     admitted = await registry.admission.mutate(call, copied(obj), None)
     assert admitted is not None
     if admitted != obj:
@@ -57,7 +57,7 @@ async def create_decoded(
     drop_empty(obj["metadata"])
     _validate(registry, call, definition, obj)
     await registry.admission.validate(call, obj, None)
-    return _store(registry, call, definition, obj)
+    return await _store(registry, call, definition, obj)
 
 
 def _number(version: object) -> int:
@@ -107,12 +107,12 @@ def _validate(registry: Registry, call: Call, definition: Definition, obj: Objec
     call.warnings += definition.strategy.warnings(obj, None)
 
 
-def _store(registry: Registry, call: Call, definition: Definition, obj: Object) -> Written:
+async def _store(registry: Registry, call: Call, definition: Definition, obj: Object) -> Written:
     metadata = obj["metadata"]
     key = definition.key(metadata.get("namespace", ""), metadata["name"])
     resource = call.resource
     taken = already_exists(resource.plural, resource.group, metadata["name"])
-    stored = definition.to_storage(obj)
+    stored = await registry.conversions.stored(definition, obj)
     if call.options.dry_run:
         if registry.store.get(definition.bucket, key) is not None:
             raise taken

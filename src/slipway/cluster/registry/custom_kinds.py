@@ -1,17 +1,19 @@
 """Definitions of custom kinds: one for each served version of an established CRD.
 
-Objects are stored in the storage version; other versions are served with only apiVersion rewritten (conversion
-strategy None; webhooks may come later).
+Objects are stored in the storage version. Other versions are served with only apiVersion rewritten (conversion
+strategy None), or as a webhook says (`conversion`).
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from functools import partial
 from typing import Any
 
 from slipway.cluster.patching.custom_shape import with_object_fields
-from slipway.cluster.registry.definition import Definition, Definitions, Row
+from slipway.cluster.registry.conversion import Served, Unconverted
+from slipway.cluster.registry.definition import Convert, Definition, Definitions, Row, Webhook
 from slipway.cluster.registry.object_validation import metadata_errors
 from slipway.cluster.registry.selectors import Reader
 from slipway.cluster.registry.strategy import Strategy
@@ -87,7 +89,7 @@ def make_custom(resource: Resource, crd: Object) -> Definition:
             "statusReplicasPath": version.scale.status_replicas,
             "labelSelectorPath": version.scale.label_selector or "",
         }
-    return Definition(
+    definition = Definition(
         resource=resource,
         bucket=f"{resource.plural}.{resource.group}",
         row=Row(unconditional_update=False),
@@ -96,13 +98,38 @@ def make_custom(resource: Resource, crd: Object) -> Definition:
         decode=partial(_decode, version),
         default=partial(_default, version),
         validate=partial(_validate, resource, version),
-        to_storage=partial(_store, shapes, stored_as),
-        from_storage=partial(_read, shapes, resource.api_version),
+        to_storage=partial(_store, shapes, stored_as, _renamed),
+        from_storage=partial(_read, shapes, resource.api_version, _renamed),
         selectable=_selectors(version),
         unknown_selector="field label not supported: {}",
         storage_api_version=stored_as,
         custom=custom,
     )
+    conversion = crd["spec"].get("conversion") or {}
+    if conversion.get("strategy") != "Webhook":
+        return definition
+    answered = partial(_converting, definition, shapes)
+    webhook = Webhook(conversion["webhook"], answered)
+    definition.webhook = webhook
+    return answered(_unconverted)
+
+
+def _converting(definition: Definition, shapes: dict[str, Shape], convert: Convert) -> Definition:
+    return dataclasses.replace(
+        definition,
+        to_storage=partial(_store, shapes, definition.storage_api_version, convert),
+        from_storage=partial(_read, shapes, definition.resource.api_version, convert),
+    )
+
+
+def _unconverted(obj: Object, api_version: str) -> Object:
+    raise Unconverted(obj, api_version)
+
+
+def _renamed(obj: Object, api_version: str) -> Object:
+    """The same object in another version: all that conversion strategy None does."""
+    obj["apiVersion"] = api_version
+    return obj
 
 
 def _decode(version: CustomVersion, obj: Object, style: Style) -> tuple[Object, list[str]]:
@@ -134,19 +161,20 @@ def _validate(
     return errors + found
 
 
-def _store(shapes: dict[str, Shape], api_version: str, obj: Object) -> Object:
+def _store(shapes: dict[str, Shape], api_version: str, convert: Convert, obj: Object) -> Object:
     """The object as its storage version has it: fields that this version does not know are lost."""
     if obj.get("apiVersion") == api_version:
         return obj
-    stored = copy.deepcopy(obj)
-    stored["apiVersion"] = api_version
+    stored = convert(copy.deepcopy(obj), api_version)
     prune(stored, shapes[api_version.rpartition("/")[2]])
     return stored
 
 
-def _read(shapes: dict[str, Shape], api_version: str, stored: Object) -> Object:
+def _read(shapes: dict[str, Shape], api_version: str, convert: Convert, stored: Object) -> Object:
     """A stored object as one version has it. It may be older than the schema: it is pruned and defaulted by the
     version in which it was stored, and pruned, but not defaulted again, by the version asked for."""
+    if isinstance(stored, Served):
+        return stored
     obj = copy.deepcopy(stored)
     as_stored = shapes.get(str(obj["apiVersion"]).rpartition("/")[2])
     if as_stored is not None:
@@ -154,7 +182,7 @@ def _read(shapes: dict[str, Shape], api_version: str, stored: Object) -> Object:
         drop_nulls(obj, as_stored)
         apply_defaults(obj, as_stored)
     if obj["apiVersion"] != api_version:
-        obj["apiVersion"] = api_version
+        obj = convert(obj, api_version)
         prune(obj, shapes[api_version.rpartition("/")[2]])
     return obj
 

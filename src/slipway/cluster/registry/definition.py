@@ -20,6 +20,16 @@ from slipway.cluster.schema.shape import Shape
 from slipway.cluster.status import FieldError
 
 Object = dict[str, Any]
+Convert = Callable[[Object, str], Object]  # an object and the apiVersion in which it is wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Who converts a custom kind, as its CRD says. `answered` is the definition with another way to convert: one
+    that knows what the webhook said."""
+
+    config: Object
+    answered: Callable[[Convert], Definition]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +64,8 @@ class Definition:
 
     `decode` checks a body against the schema: (object, whose words) -> the object as it is kept, and what strict
     decoding says; NotDecodable for a value of the wrong type. `default` fills in place. `validate` gets the new and the old object (None on create). `to_storage` and `from_storage` convert
-    between the served and the stored version; both may return what they were given.
+    between the served and the stored version; both may return what they were given, and both raise
+    conversion.Unconverted where a webhook has to be asked first.
     """
 
     resource: Resource
@@ -70,6 +81,7 @@ class Definition:
     selectable: Mapping[str, Reader]
     unknown_selector: str  # how a field selector that the kind does not know is refused
     storage_api_version: str
+    webhook: Webhook | None = None  # CRDs: who converts between versions, when that is a webhook
     # CRDs: paths of the scale subresource and the like; empty for built-in kinds.
     custom: Mapping[str, Any] = field(default_factory=dict)
 

@@ -58,13 +58,14 @@ async def delete(registry: Registry, call: Call) -> Written:
         record = registry.store.get(definition.bucket, key)
         if record is None:
             raise missing(call)
-        old = registry.served(definition, record)
+        shown = await registry.conversions.record(definition, record)
+        old = definition.from_storage(shown.value)
         _check_preconditions(call, old)
         definition.strategy.check_delete(registry, call, old)
         await registry.admission.mutate(call, None, old)
         await registry.admission.validate(call, None, old)
         try:
-            return _delete(registry, call, definition, record, old)
+            return await _delete(registry, call, definition, record, old)
         except Conflict:
             continue  # another writer changed it meanwhile: look again
 
@@ -115,7 +116,9 @@ def _finalizers(call: Call, definition: Definition, metadata: Object) -> list[st
     return kept if set(kept) != set(current) else current
 
 
-def _delete(registry: Registry, call: Call, definition: Definition, record: Record, old: Object) -> Written:
+async def _delete(
+    registry: Registry, call: Call, definition: Definition, record: Record, old: Object
+) -> Written:
     """Mark the object as being deleted where it lingers or has a grace period, then remove it if nothing holds it."""
     if _under_way(call, old["metadata"]):
         return Written(record)
@@ -130,7 +133,7 @@ def _delete(registry: Registry, call: Call, definition: Definition, record: Reco
     lingers = bool(finalizers) or definition.strategy.holds(old)
     if grace is None:
         if not lingers:
-            return _remove(registry, call, definition, record, {**old, "metadata": metadata})
+            return await _remove(registry, call, definition, record, {**old, "metadata": metadata})
         metadata.setdefault("deletionTimestamp", registry.clock.timestamp())
         metadata["deletionGracePeriodSeconds"] = 0
     if begins and (definition.row.generation or definition.resource.custom):
@@ -138,10 +141,10 @@ def _delete(registry: Registry, call: Call, definition: Definition, record: Reco
     obj = {**old, "metadata": metadata}
     if begins:
         definition.strategy.begin_delete(registry, call, obj)
-    marked = _mark(registry, call, definition, record, obj, old)
+    marked = await _mark(registry, call, definition, record, obj, old)
     if lingers or grace:
         return Written(marked)
-    return _remove(registry, call, definition, marked, obj)
+    return await _remove(registry, call, definition, marked, obj)
 
 
 def _under_way(call: Call, metadata: Object) -> bool:
@@ -173,12 +176,12 @@ def _grace(
     return seconds
 
 
-def _mark(
+async def _mark(
     registry: Registry, call: Call, definition: Definition, record: Record, obj: Object, old: Object
 ) -> Record:
     if obj == old:
         return record
-    stored = definition.to_storage(obj)
+    stored = await registry.conversions.stored(definition, obj)
     if call.options.dry_run:
         return Record(record.key, stored, record.created, record.revision)
     (lingering,) = registry.store.commit(
@@ -188,8 +191,10 @@ def _mark(
     return lingering
 
 
-def _remove(registry: Registry, call: Call, definition: Definition, record: Record, obj: Object) -> Written:
-    gone = definition.to_storage(obj)
+async def _remove(
+    registry: Registry, call: Call, definition: Definition, record: Record, obj: Object
+) -> Written:
+    gone = await registry.conversions.stored(definition, obj)
     if call.options.dry_run:
         return Written(record, deleted=True)
     (removed,) = registry.store.commit(
@@ -204,7 +209,7 @@ async def delete_collection(registry: Registry, call: Call) -> list[Record]:
     definition = registry.definitions.of(call.resource)
     check_options(call)
     _warn(call, definition)
-    page = list_page(registry.store, definition, call)
+    page = await list_page(registry, definition, call)
     records = []
     for record in page.records:
         metadata = record.value["metadata"]

@@ -43,7 +43,7 @@ async def patch(registry: Registry, call: Call, change: Patch) -> Written:
         record = registry.store.get(definition.bucket, key)
         if record is None:
             raise missing(call)
-        old = registry.served(definition, record)
+        old = await registry.served(definition, record)
         obj = _patched(call, definition, change, old)
         named_revision = obj["metadata"].get("resourceVersion") != old["metadata"]["resourceVersion"]
         try:
@@ -63,14 +63,10 @@ async def apply(registry: Registry, call: Call, config: Object) -> Written:
     key = definition.key(call.namespace, call.name)
     for _ in range(ATTEMPTS):
         record = registry.store.get(definition.bucket, key)
-        live = None if record is None else registry.served(definition, record)
+        live = None if record is None else await registry.served(definition, record)
         if live is None and call.subresource:
             raise missing(call)
-        obj = copy.deepcopy(
-            ownership.apply(
-                registry.definitions, definition, call, copy.deepcopy(config), live, registry.clock
-            )
-        )
+        obj = copy.deepcopy(await ownership.apply(registry, definition, call, config, live))
         check_place(obj, resource.namespaced, call.namespace, call.name)
         obj, warnings = decode_body(definition, obj, call.options.field_validation, "applied")
         call.warnings += warnings

@@ -32,7 +32,7 @@ def kind_of(call: Call) -> Resource:
     )
 
 
-def understand(registry: Registry, call: Call, body: Object) -> Object:
+async def understand(registry: Registry, call: Call, body: Object) -> Object:
     """The object of a body: decoded, with defaults, in its place, and with the fields that the caller set."""
     resource = kind_of(call)
     definition = registry.definitions.of(resource)
@@ -42,7 +42,7 @@ def understand(registry: Registry, call: Call, body: Object) -> Object:
     meta(obj)
     check_place(obj, resource.namespaced, call.namespace, "")
     definition.default(obj)
-    ownership.record_update(registry.definitions, definition, call, obj, None, registry.clock)
+    await ownership.record_update(registry, definition, call, obj, None)
     obj.pop("status", None)
     drop_empty(obj["metadata"])
     return obj

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from slipway.cluster.clock import Clock
 from slipway.cluster.registry.call import Call
+from slipway.cluster.registry.conversion import Conversions
 from slipway.cluster.registry.definition import Definition
+from slipway.cluster.registry.registry import Registry
 from slipway.cluster.registry.selectors import Selection, select
 from slipway.cluster.status import FieldError, StatusError, bad_request, expired, invalid, not_found
 from slipway.cluster.store import Change, Compacted, Record, Route, Store
@@ -191,10 +193,10 @@ def _decode_continue(token: str) -> tuple[int, str]:
     return revision, start
 
 
-def list_page(store: Store, definition: Definition, call: Call) -> Listing:
+async def list_page(registry: Registry, definition: Definition, call: Call) -> Listing:
     """Records that the selectors choose. Pages are of one revision: a later page sees what the first saw."""
     _check_list_options(call)
-    options = call.options
+    store, options = registry.store, call.options
     selection = selection_of(definition, call)
     wanted = _check_list_revision(store, call)
     at: int | None = None
@@ -215,10 +217,11 @@ def list_page(store: Store, definition: Definition, call: Call) -> Listing:
     try:
         if selection.everything:
             page = store.scan(definition.bucket, prefix, after=after, limit=limit, at=at)
-            records, more = page.records, page.remaining
+            records, more = await registry.conversions.records(definition, page.records), page.remaining
         else:
             page = store.scan(definition.bucket, prefix, after=after, at=at)
-            records = [r for r in page.records if selection.matches(definition.from_storage(r.value))]
+            found = await registry.conversions.records(definition, page.records)
+            records = [r for r in found if selection.matches(definition.from_storage(r.value))]
             more = max(0, len(records) - limit) if limit else 0
             if more:
                 records = records[:limit]
@@ -245,7 +248,7 @@ def _expired_page(store: Store, token: str, prefix: str, after: str) -> StatusEr
 
 
 async def watch(
-    store: Store, definition: Definition, call: Call, clock: Clock, timeout: float
+    registry: Registry, definition: Definition, call: Call, timeout: float
 ) -> AsyncIterator[WatchEvent]:
     """Events from the revision asked for on, until `timeout` seconds have passed.
 
@@ -254,26 +257,26 @@ async def watch(
     _check_list_options(call)
     selection = selection_of(definition, call)
     since = _parse_revision(call.options.resource_version) if call.options.resource_version else 0
-    return _events(store, definition, call, clock, timeout, selection, since)
+    return _events(registry, definition, call, timeout, selection, since)
 
 
 async def _events(
-    store: Store,
+    registry: Registry,
     definition: Definition,
     call: Call,
-    clock: Clock,
     timeout: float,
     selection: Selection,
     since: int,
 ) -> AsyncIterator[WatchEvent]:
     options, prefix = call.options, definition.prefix(call.namespace)
+    store, clock, conversions = registry.store, registry.clock, registry.conversions
     end = clock.now() + timeout
     initial = options.send_initial_events or (options.send_initial_events is None and since == 0)
     if initial or since == 0:
         page = store.scan(definition.bucket, prefix)
         since = page.revision
         if initial:
-            for record in page.records:
+            for record in await conversions.records(definition, page.records):
                 if selection.everything or selection.matches(definition.from_storage(record.value)):
                     yield WatchEvent("ADDED", record)
         if options.send_initial_events:
@@ -286,6 +289,8 @@ async def _events(
                 if options.allow_watch_bookmarks:
                     wait = min(wait, max(0.0, bookmark_at - clock.now()))
                 for change in await cursor.next(wait):
+                    if definition.webhook is not None:
+                        change = await _converted(conversions, definition, change)
                     event = _event(definition, selection, prefix, change)
                     if event is not None:
                         yield event
@@ -294,12 +299,24 @@ async def _events(
                     yield WatchEvent("BOOKMARK", revision=cursor.seen)
     except Compacted as error:
         yield WatchEvent("ERROR", error=_too_old(error).to_object())
+    except StatusError as error:
+        yield WatchEvent("ERROR", error=error.to_object())
+
+
+async def _converted(conversions: Conversions, definition: Definition, change: Change) -> Change:
+    """The change as the definition's version shows it."""
+    previous = change.previous
+    return dataclasses.replace(
+        change,
+        record=await conversions.record(definition, change.record),
+        previous=previous and await conversions.record(definition, previous),
+    )
 
 
 def _route(definition: Definition, selection: Selection) -> Route | None:
     """Of the changes that concern a watch with a field selector, those that its first equality lets through."""
     found = next(((term, read) for term, read in selection.fields if term.equal), None)
-    if found is None:
+    if found is None or definition.webhook is not None:  # a webhook cannot be asked where routes are taken
         return None
     term, read = found
     name = f"{definition.resource.api_version}:{term.path}"

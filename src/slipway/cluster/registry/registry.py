@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from slipway.cluster.clock import Clock
 from slipway.cluster.registry.call import Call
+from slipway.cluster.registry.conversion import ConversionFailed, Conversions
 from slipway.cluster.registry.definition import Definition, Definitions
 from slipway.cluster.registry.object_metadata import NAME_ALPHABET
 from slipway.cluster.store import Record, Store
@@ -68,6 +69,7 @@ class Registry:
         self.clock = clock
         self.service_range = service_range
         self.admission: Admission = admission or NoAdmission()
+        self.conversions = Conversions(_nobody_to_ask)  # until who reaches webhooks puts its own here
         self.randomness = randomness or random.Random()
         self.new_uid = new_uid or (lambda: str(uuid.UUID(int=self.randomness.getrandbits(128), version=4)))
 
@@ -85,9 +87,13 @@ class Registry:
         page = self.store.scan(definition.bucket, definition.prefix(namespace))
         return [definition.from_storage(record.value) for record in page.records]
 
-    def served(self, definition: Definition, record: Record) -> Object:
+    async def served(self, definition: Definition, record: Record) -> Object:
         """The record's object in the definition's version; not to be changed."""
-        return definition.from_storage(record.value)
+        return await self.conversions.served(definition, record)
+
+
+async def _nobody_to_ask(webhook: Object, obj: Object, api_version: str) -> Object:
+    raise ConversionFailed("this registry reaches no conversion webhooks")
 
 
 def stamped(value: Object, revision: int) -> Object:

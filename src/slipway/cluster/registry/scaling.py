@@ -118,9 +118,9 @@ def _record(registry: Registry, call: Call, definition: Definition) -> Record:
     return record
 
 
-def get_scale(registry: Registry, call: Call) -> Object:
+async def get_scale(registry: Registry, call: Call) -> Object:
     definition = registry.definitions.of(call.resource)
-    obj = registry.served(definition, _record(registry, call, definition))
+    obj = await registry.served(definition, _record(registry, call, definition))
     path = paths_of(definition).spec
     if definition.resource.custom and _dig(obj, path) is None:
         raise internal_error(f'the spec replicas field "{path}" does not exist')
@@ -132,7 +132,7 @@ async def update_scale(registry: Registry, call: Call, change: Callable[[Object]
     definition = registry.definitions.of(call.resource)
     for _ in range(ATTEMPTS):
         record = _record(registry, call, definition)
-        obj = copy.deepcopy(registry.served(definition, record))
+        obj = copy.deepcopy(await registry.served(definition, record))
         before = scale_of(definition, obj)
         scale = change(copy.deepcopy(before))
         _check(call, scale, custom=definition.resource.custom)
@@ -156,14 +156,14 @@ async def apply_scale(registry: Registry, call: Call, config: Object) -> Object:
         raise bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
     for _ in range(ATTEMPTS):
         record = _record(registry, call, definition)
-        live = registry.served(definition, record)
+        live = await registry.served(definition, record)
         resource = call.resource
         wanted: Object = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {}}
         replicas = (config.get("spec") or {}).get("replicas")
         if replicas is not None:
             _put(wanted, paths_of(definition).spec, replicas)
         try:
-            obj = ownership.apply(registry.definitions, definition, call, wanted, live, registry.clock)
+            obj = await ownership.apply(registry, definition, call, wanted, live)
         except StatusError as error:
             raise _in_scale_words(error, resource.api_version) from None
         obj = copy.deepcopy(obj)
@@ -195,7 +195,7 @@ async def _write(
     whole = dataclasses.replace(call, subresource="", audit={"owner_subresource": "scale"})
     admission = _ScaleAdmission(registry.admission, call, definition)
     written = await replace(registry, whole, definition, record, obj, applied=applied, admission=admission)
-    return scale_of(definition, registry.served(definition, written.record))
+    return scale_of(definition, await registry.served(definition, written.record))
 
 
 class _ScaleAdmission:

@@ -105,22 +105,22 @@ async def replace(
     `admission` is the registry's, unless a sub-resource shows its own kind of object to it.
     """
     admission = admission or registry.admission
-    old = registry.served(definition, record)
+    old = await registry.served(definition, record)
     check_preconditions(call, definition, obj, record)
-    obj = _prepare(registry, call, definition, obj, old, applied)
+    obj = await _prepare(registry, call, definition, obj, old, applied)
     admitted = await admission.mutate(call, copied(obj), old)
     assert admitted is not None
     if admitted != obj:
-        obj = _prepare(registry, call, definition, admitted, old, applied=True)
+        obj = await _prepare(registry, call, definition, admitted, old, applied=True)
     if not call.subresource:
         definition.strategy.prepare_update(registry, call, obj, old)
     _bump_generation(call, definition, obj, old)
     _validate(registry, call, definition, obj, old)
     await admission.validate(call, obj, old)
-    return _store(registry, call, definition, record, obj, old)
+    return await _store(registry, call, definition, record, obj, old)
 
 
-def _prepare(
+async def _prepare(
     registry: Registry, call: Call, definition: Definition, obj: Object, old: Object, applied: bool
 ) -> Object:
     keep_server_fields(meta(obj), old["metadata"])
@@ -131,7 +131,7 @@ def _prepare(
     else:
         aspects.keep_parts(definition, obj, old)
     if not applied:  # what admission changes is nobody's
-        ownership.record_update(registry.definitions, definition, call, obj, old, registry.clock)
+        await ownership.record_update(registry, definition, call, obj, old)
     drop_empty(obj["metadata"])
     return obj
 
@@ -163,12 +163,12 @@ def _validate(registry: Registry, call: Call, definition: Definition, obj: Objec
     call.warnings += definition.strategy.warnings(obj, old)
 
 
-def _store(
+async def _store(
     registry: Registry, call: Call, definition: Definition, record: Record, obj: Object, old: Object
 ) -> Written:
     if ownership.without_stamps(obj) == ownership.without_stamps(old):
         return Written(record)
-    stored = definition.to_storage(obj)
+    stored = await registry.conversions.stored(definition, obj)
     if call.options.dry_run:
         return Written(Record(record.key, stored, record.created, record.revision))
     make: Callable[[int], Object] = lambda revision: stamped(stored, revision)  # noqa: E731

@@ -38,6 +38,7 @@ from slipway.cluster.status import (
     not_supported,
     resource_not_found,
 )
+from slipway.cluster.store import Record
 
 Object = dict[str, Any]
 JSON = {"content-type": "application/json"}
@@ -184,16 +185,16 @@ class ApiServer:
             if special is not None:
                 return await special(call, request)
             check_write_options(call.options, call.verb, apply=False)
-            answered = self._reviews.answer(call, object_body(request, call.resource.kind))
+            answered = await self._reviews.answer(call, object_body(request, call.resource.kind))
             return Response(201, dict(JSON), orjson.dumps(answered, option=ENDED))
         definition = self.registry.definitions.of(call.resource)
         store = self.registry.store
         shown = Presentation(request, definition, call.verb, self.registry.clock)
         match call.verb:
             case "get":
-                return shown.object(reading.get(store, definition, call))
+                return await self._object(shown, definition, reading.get(store, definition, call))
             case "list":
-                return shown.listing(reading.list_page(store, definition, call))
+                return shown.listing(await reading.list_page(self.registry, definition, call))
             case "watch":
                 return await self._watch(definition, call, shown, target)
             case "create":
@@ -201,22 +202,29 @@ class ApiServer:
                     raise method_not_allowed()
                 check_write_options(call.options, call.verb, apply=False)
                 written = await create(self.registry, call, self._body(request, call))
-                return shown.object(written.record, 201)
+                return await self._object(shown, definition, written.record, 201)
             case "update":
                 if not call.name:
                     raise method_not_allowed()
                 check_write_options(call.options, call.verb, apply=False)
                 written = await update(self.registry, call, self._body(request, call))
-                return shown.object(written.record, 201 if written.created else 200)
+                return await self._object(shown, definition, written.record, 201 if written.created else 200)
             case "patch":
                 return await self._patch(request, definition, call, shown)
             case "delete":
                 self._delete_options(request, call)
-                return self._deleted(definition, call, await deleting.delete(self.registry, call), shown)
+                return await self._deleted(
+                    definition, call, await deleting.delete(self.registry, call), shown
+                )
             case "deletecollection":
                 self._delete_options(request, call)
                 records = await deleting.delete_collection(self.registry, call)
                 return shown.listing(reading.Listing(records, store.revision))
+
+    async def _object(
+        self, shown: Presentation, definition: Definition, record: Record, status: int = 200
+    ) -> Response:
+        return shown.object(await self.registry.conversions.record(definition, record), status)
 
     def _body(self, request: Request, call: Call) -> Object:
         return object_body(request, call.resource.kind, custom=call.resource.custom)
@@ -233,7 +241,7 @@ class ApiServer:
             term = f"metadata.name={call.name}"
             before = call.options.field_selector
             call.options.field_selector = f"{before},{term}" if before else term
-        events = await reading.watch(self.registry.store, definition, call, self.registry.clock, timeout)
+        events = await reading.watch(self.registry, definition, call, timeout)
         return shown.events(events)
 
     async def _patch(
@@ -249,15 +257,17 @@ class ApiServer:
         else:
             change = patch_body(request, definition, media)
             written = await patching_objects.patch(self.registry, call, change)
-        return shown.object(written.record, 201 if written.created else 200)
+        return await self._object(shown, definition, written.record, 201 if written.created else 200)
 
     def _delete_options(self, request: Request, call: Call) -> None:
         if request.body:
             merge_delete_options(call.options, object_body(request, "DeleteOptions"), call.verb)
 
-    def _deleted(self, definition: Definition, call: Call, written: Written, shown: Presentation) -> Response:
+    async def _deleted(
+        self, definition: Definition, call: Call, written: Written, shown: Presentation
+    ) -> Response:
         if not written.deleted or definition.row.returns_object:
-            return shown.object(written.record)
+            return await self._object(shown, definition, written.record)
         resource = call.resource
         details: Object = {
             "name": call.name,

@@ -35,7 +35,7 @@ def object_subresources(registry: Registry, signer: TokenSigner) -> dict[tuple[s
 
     async def scale(call: Call, request: Request) -> Response:
         if call.verb == "get":
-            return answer(scaling.get_scale(registry, call))
+            return answer(await scaling.get_scale(registry, call))
         if call.verb == "update":
             body = checked_body(request, "autoscaling", "v1", "Scale")
             return answer(await scaling.update_scale(registry, call, lambda current: body))
@@ -69,7 +69,7 @@ def object_subresources(registry: Registry, signer: TokenSigner) -> dict[tuple[s
     async def token(call: Call, request: Request) -> Response:
         _only_create(call)
         check_write_options(call.options, call.verb, apply=False)
-        return answer(request_token(registry, signer, call, object_body(request, "TokenRequest")), 201)
+        return answer(await request_token(registry, signer, call, object_body(request, "TokenRequest")), 201)
 
     return {
         ("*", "scale"): scale,

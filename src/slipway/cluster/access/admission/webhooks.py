@@ -8,21 +8,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import copy
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from slipway.cluster.access.admission.webhook_call import (
-    Endpoint,
-    WebhookFailure,
-    decode_bundle,
-    endpoint_of_url,
-    post,
-)
 from slipway.cluster.access.authorization import Attributes, Authorizer
 from slipway.cluster.access.reviews import user_info
+from slipway.cluster.access.webhook_call import Resolve, WebhookFailure, ask
 from slipway.cluster.exchange import Identity
 from slipway.cluster.patching.json_patch import apply_json_patch
 from slipway.cluster.registry.call import Call
@@ -47,12 +40,10 @@ _EXEMPT = {"mutatingwebhookconfigurations", "validatingwebhookconfigurations"}
 
 
 class Webhooks:
-    """`resolve` finds the address of a webhook given by a Service: (namespace, name, port) -> (host, port)."""
-
     def __init__(
         self,
         registry: Registry,
-        resolve: Callable[[str, str, int], tuple[str, int] | None],
+        resolve: Resolve,
         authorizer: Authorizer,
     ) -> None:
         self._registry = registry
@@ -202,8 +193,9 @@ class Webhooks:
             )
         uid = self._registry.new_uid()
         try:
-            answer = await post(
-                self._endpoint(hook),
+            answer = await ask(
+                hook.get("clientConfig") or {},
+                self._resolve,
                 self._review(uid, call, obj, old),
                 float(hook.get("timeoutSeconds") or 10),
             )
@@ -220,21 +212,6 @@ class Webhooks:
         for key, value in (response.get("auditAnnotations") or {}).items():
             call.audit[f"{hook['name']}/{key}"] = value
         return response
-
-    def _endpoint(self, hook: Object) -> Endpoint:
-        config = hook.get("clientConfig") or {}
-        ca = decode_bundle(config.get("caBundle"))
-        if config.get("url"):
-            return endpoint_of_url(config["url"], ca)
-        service = config.get("service") or {}
-        name, namespace = service.get("name", ""), service.get("namespace", "")
-        found = self._resolve(namespace, name, int(service.get("port") or 443))
-        if found is None:
-            raise WebhookFailure(f'no endpoints available for service "{name}"')
-        path = service.get("path") or "/"
-        return Endpoint(
-            found[0], found[1], path if path.startswith("/") else f"/{path}", f"{name}.{namespace}.svc", ca
-        )
 
     def _review(self, uid: str, call: Call, obj: Object | None, old: Object | None) -> Object:
         resource = call.resource
