@@ -114,11 +114,11 @@ async def site():
 
 async def healthy(application):
     """The snapshot of the next collection that works; one more try for each timeout of a busy machine."""
-    for _ in range(20):
+    for _ in range(100):
         cycle = await application.collector.collect()
         if cycle.snapshot is not None:
             return cycle.snapshot
-    raise AssertionError(f"twenty collections failed, the last one with {cycle.error!r}")
+    raise AssertionError(f"a hundred collections failed, the last one with {cycle.error!r}")
 
 
 def shown(snapshot) -> dict[str, object]:
