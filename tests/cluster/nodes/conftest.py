@@ -107,13 +107,6 @@ def condition(status: dict[str, Any], kind: str) -> str:
     return next((row["status"] for row in status.get("conditions", ()) if row["type"] == kind), "")
 
 
-def ranges(worker: str) -> tuple[str, str]:
-    """Address ranges of this test worker and process alone."""
-    number = int(worker.removeprefix("gw") or 0) if worker.startswith("gw") else 0
-    first = 128 + (os.getpid() * 7 + number * 2) % 120
-    return f"10.{first}.0.0/17", f"10.{first}.128.0/17"
-
-
 AClusterFactory = Callable[..., AbstractAsyncContextManager[Pods]]
 
 
@@ -121,13 +114,10 @@ AClusterFactory = Callable[..., AbstractAsyncContextManager[Pods]]
 def a_cluster(tmp_path: Path) -> AClusterFactory:
     @asynccontextmanager
     async def make(runtime: str, **more: Any) -> AsyncIterator[Pods]:
-        pods, services = ranges(os.environ.get("PYTEST_XDIST_WORKER", ""))
         options = ClusterOptions(
             name=f"t{os.getpid()}",
             runtime=runtime,
             data=tmp_path,
-            pod_range=pods,
-            service_range=services,
             **more,
         )
         async with EmbeddedCluster(options) as cluster:

@@ -22,8 +22,8 @@ from slipway.cluster import ClusterOptions, EmbeddedCluster
 from slipway.cluster.client.resources import PODS
 
 async def main():
-    name, runtime, folder, pods, services = sys.argv[1:]
-    options = ClusterOptions(name=name, runtime=runtime, data=Path(folder), pod_range=pods, service_range=services)
+    name, runtime, folder = sys.argv[1:]
+    options = ClusterOptions(name=name, runtime=runtime, data=Path(folder))
     async with EmbeddedCluster(options) as cluster:
         client = cluster.client()
         container = {"name": "main", "image": "busybox", "command": ["sh", "-c", "sleep 1001 & exec sleep 1002"]}
@@ -38,11 +38,9 @@ asyncio.run(main())
 """
 
 
-def start(name: str, runtime: str, folder: Path, number: int) -> tuple[subprocess.Popen[str], int]:
-    first = 100 + (os.getpid() + number) % 20
-    arguments = [name, runtime, str(folder), f"10.{first}.0.0/17", f"10.{first}.128.0/17"]
+def start(name: str, runtime: str, folder: Path) -> tuple[subprocess.Popen[str], int]:
     process = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, *arguments], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _PROGRAM, name, runtime, str(folder)], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     return process, int(process.stdout.readline())
@@ -84,7 +82,7 @@ def test_everything_ends_with_a_killed_cluster(runtime: str, tmp_path: Path) -> 
     if runtime == "namespaces" and os.geteuid() != 0:
         pytest.skip("needs root")
     name = f"kill{os.getpid()}{runtime[0]}"
-    process, _ = start(name, runtime, tmp_path, len(runtime))
+    process, _ = start(name, runtime, tmp_path)
     family = descendants(process.pid)
     assert len(family) >= 4, "the cluster, its helper, and the pod's two processes"
     assert leftovers.find(name) == [], "what belongs to a living cluster is no leftover"
@@ -97,7 +95,7 @@ def test_everything_ends_with_a_killed_cluster(runtime: str, tmp_path: Path) -> 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes a bridge in the host's network namespace")
 def test_what_a_killed_helper_leaves_is_found_and_removed(tmp_path: Path) -> None:
     name = f"dead{os.getpid()}"
-    process, helper = start(name, "namespaces", tmp_path, 3)
+    process, helper = start(name, "namespaces", tmp_path)
     os.kill(helper, signal.SIGSTOP)  # so that it cannot clean up after the cluster
     process.kill()
     process.wait()
