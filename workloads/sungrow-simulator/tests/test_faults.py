@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from sungrow_simulator.faults import Fault, FaultError, Faults, read_schedule
+from sungrow_simulator.faults import PORTS, Fault, FaultError, Faults, read_schedule
+from sungrow_simulator.wire import opening
 
 START = datetime(2026, 6, 1, 6)
 
@@ -77,8 +78,13 @@ def test_a_schedule_says_when_by_the_clock_of_the_first_day(faults: Faults) -> N
     ({"faults": [{"fault": "silent", "when": 1}]}, r"faults\[0\].when: unknown field; allowed are at, fault"),
     ({"faults": [{"fault": "silent", "times": 0}]}, r"times: 0 is not a whole number from 1 on"),
     ({"faults": [{"fault": "silent", "seconds": "long"}]}, r"seconds: 'long' is not a number from"),
+    ({"faults": [{"fault": "silent", "port": "modbus-tls"}]}, r"port: 'modbus-tls' is none of modbus, tls, sungrow"),
     ({"faults": [{"fault": "silent", "at": "noon"}]}, r"at: 'noon' is no time: write 12:30"),
 ])  # fmt: skip
 def test_a_wrong_schedule_is_refused_with_the_place(document: object, said: str) -> None:
     with pytest.raises(FaultError, match=said):
         read_schedule(document, "f.yaml", START)
+
+
+def test_a_schedule_may_name_each_port_that_opens() -> None:
+    assert set(PORTS) == set(opening.PORTS)

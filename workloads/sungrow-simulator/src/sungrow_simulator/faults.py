@@ -49,6 +49,9 @@ class Fault(StrEnum):
 ON_CONNECT = frozenset({Fault.REFUSE, Fault.CERTIFICATE_CHANGED})
 ON_REQUEST = frozenset(Fault) - ON_CONNECT
 
+PORTS = ("modbus", "tls", "sungrow", "winet", "winet-http", "winet2")
+"""The transports, by the names that `wire.opening` gives them."""
+
 
 class FaultError(ValueError):
     """A schedule is wrong; the text says where and what is allowed."""
@@ -59,8 +62,7 @@ class Rule:
     """When to apply a fault.
 
     `begin` and `end` bound it in simulated time, `skip` lets so many pass that would have met it, `times` ends it
-    after so many. `port` is a transport's name (modbus, tls, sungrow, winet, …), `function` a Modbus function code;
-    left out means any.
+    after so many. `port` is one of PORTS, `function` a Modbus function code; left out means any.
     """
 
     fault: Fault
@@ -160,6 +162,8 @@ def read_row(row: Any, place: str, start: datetime) -> dict[str, Any]:
             raise FaultError(f"{place}.{name}: unknown field; allowed are {', '.join(allowed)}")
     if row.get("fault") not in list(Fault):
         raise FaultError(f"{place}.fault: {row.get('fault')!r} is none of {', '.join(Fault)}")
+    if row.get("port") not in (None, *PORTS):
+        raise FaultError(f"{place}.port: {row['port']!r} is none of {', '.join(PORTS)}")
     found = {name: value for name, value in row.items() if name != "at"}
     for name, least in _NUMBERS.items():
         value = found.get(name)
