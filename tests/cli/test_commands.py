@@ -177,3 +177,28 @@ def test_a_name_served_by_a_broken_image_file_is_said_with_its_place(slipway: Sh
     done = slipway("images", "list")
     assert done.returncode != 0
     assert f"{slipway.home}/images.yaml: expected a list of rows under `images`" in done.stderr
+
+
+def test_what_one_cluster_exports_another_imports(slipway: Shell, tmp_path: Path) -> None:
+    up(slipway, "from", "--nodes", "0")
+    up(slipway, "to", "--nodes", "0")
+    made, moved = tmp_path / "made.yaml", tmp_path / "moved.yaml"
+    made.write_text("{apiVersion: v1, kind: Secret, metadata: {name: key}, stringData: {pass: word}}")
+    assert slipway.ok("import", str(made), "from") == "1 created, 0 updated, 0 refused\n"
+    slipway.ok("export", "from", "--output", str(moved))
+    assert moved.stat().st_mode & 0o777 == 0o600
+    assert slipway.ok("import", str(moved), "to") == "1 created, 0 updated, 0 refused\n"
+    assert slipway.ok("export", "to") == moved.read_text()
+
+
+def test_import_says_which_objects_were_refused(slipway: Shell, tmp_path: Path) -> None:
+    up(slipway, "one", "--nodes", "0")
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("{apiVersion: v1, kind: ConfigMap, metadata: {name: No_Good}}")
+    done = slipway("import", str(bad), "one")
+    assert (done.returncode, done.stdout) == (1, "0 created, 0 updated, 1 refused\n")
+    assert "refused: ConfigMap No_Good:" in done.stderr
+    bad.write_text("- 1")
+    done = slipway("import", str(bad), "one")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"slipway import: {bad}, document 1: is list, not an object" in done.stderr

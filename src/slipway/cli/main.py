@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import keyword
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from slipway import __version__
 from slipway.cli.errors import CommandError
@@ -18,6 +20,8 @@ COMMANDS = {
     "env": "print the shell commands that select a cluster",
     "kubeconfig": "print a cluster's kubeconfig, or its path",
     "logs": "show what a cluster's control plane said",
+    "export": "write what was made in a cluster as YAML",
+    "import": "make the objects of a YAML file in a cluster",
     "images": "say what image names stand for on this machine",
     "doctor": "check this machine, and remove leftovers of clusters that were killed",
 }
@@ -33,8 +37,13 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
     for name, purpose in COMMANDS.items():
         sub = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
         if name == command:
-            importlib.import_module(f"slipway.cli.{name}").add_arguments(sub)
+            _module(name).add_arguments(sub)
     return parser
+
+
+def _module(command: str) -> Any:
+    # `import` is a word of Python, and no module can have it as its name.
+    return importlib.import_module(f"slipway.cli.{command}{'_' if keyword.iskeyword(command) else ''}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = next((word for word in arguments if not word.startswith("-")), None)
     parsed = build_parser(command).parse_args(arguments)
     try:
-        return int(importlib.import_module(f"slipway.cli.{parsed.command}").run(parsed) or 0)
+        return int(_module(parsed.command).run(parsed) or 0)
     except CommandError as error:
         print(f"slipway {parsed.command}: {error}", file=sys.stderr)
         return error.code

@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from slipway.cluster.environment.embedded import ClusterError, EmbeddedCluster
+from slipway.cluster.environment.exporting import export, to_yaml
+from slipway.cluster.environment.importing import Imported, import_objects, read_documents
 from slipway.cluster.environment.kubeconfig import write_private
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.environment.virtual_time import VirtualTimeLoop
@@ -107,6 +109,15 @@ class Cluster:
         """Write the administrator's kubeconfig with mode 0600 and return its path."""
         write_private(path, self.kubeconfig(namespace))
         return path
+
+    def export_yaml(self, *namespaces: str) -> str:
+        """What users and operators have made here, as YAML for another cluster; of some namespaces when named."""
+        return to_yaml(self.run(export(self.embedded.client(), namespaces)))
+
+    def import_yaml(self, text: str) -> Imported:
+        """Make the objects of a YAML text. DocumentError, and no change, when it holds anything else."""
+        objects = read_documents(text, "text")
+        return self.run(import_objects(self.embedded.client("slipway-import"), objects))
 
     def stop(self) -> None:
         if self._loop is None:
