@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_registers_and_another_seed_others(tmp_path
     found = []
     for number, seed in enumerate(["7", "7", "8"]):
         path = tmp_path / f"{number}.json"
-        start = ["--start", "2026-06-21T04:00", "--hours", "8", "--seed", seed]
+        start = ["--start", "2026-06-21T10:00", "--hours", "1", "--seed", seed]
         assert run(*start, "--dump", str(path)).returncode == 0
         found.append(path.read_text())
     assert found[0] == found[1] != found[2]

@@ -17,7 +17,7 @@ import sungrow_simulator
 from sungrow_simulator.inverter import Inverter
 from sungrow_simulator.profiles import ProfileError, all_profiles, profile
 from sungrow_simulator.readings import readings
-from sungrow_simulator.registers import RegisterMap, all_registers, encode_number, encode_text
+from sungrow_simulator.registers import RegisterMap, all_registers, encode_numbers, encode_text
 
 NOON = datetime(2026, 6, 1, 12)
 DATA = Path(sungrow_simulator.__file__).parent / "data"
@@ -31,14 +31,14 @@ def test_the_data_files_fit_their_schemas(name: str) -> None:
 
 @given(st.integers(-(2**31), 2**31 - 2))
 def test_a_signed_32_bit_value_has_its_low_word_first(value: int) -> None:
-    low, high = encode_number("S32", value)
+    low, high = encode_numbers("S32", [value])
     assert struct.unpack(">i", struct.pack(">HH", high, low))[0] == value
 
 
 @given(st.floats(-1e12, 1e12), st.sampled_from(["U16", "S16", "U32", "S32"]))
 def test_no_value_is_ever_shown_as_the_missing_marker(value: float, kind: str) -> None:
     marker = {"U16": [0xFFFF], "S16": [0x7FFF], "U32": [0xFFFF] * 2, "S32": [0xFFFF, 0x7FFF]}[kind]
-    assert encode_number(kind, value) != marker
+    assert encode_numbers(kind, [value]) != marker
 
 
 def test_texts_are_padded_with_nul() -> None:
@@ -84,7 +84,7 @@ def test_every_row_is_within_what_can_be_read() -> None:
     ("input", 5083, [0xFFFF, 0x7FFF]),  # the meter of another family
     ("input", 5115, [0xFFFF, 0xFFFF]),  # a fourth MPPT input: volts, amperes
     ("input", 5022, [0x7FFF]),  # a phase current that hybrids have elsewhere
-    ("input", 5200, [0]),  # nobody's
+    ("input", 5200, [0xFFFF]),  # nobody's
 ])  # fmt: skip
 def test_what_a_model_lacks_reads_as_missing(table: str, address: int, words: list[int]) -> None:
     assert Inverter("SH10RT", NOON).read(table, address, len(words)) == words
@@ -182,7 +182,9 @@ def test_the_export_limit_leaves_the_rest_on_the_roof() -> None:
 
 
 def test_a_stopped_inverter_makes_nothing_until_it_is_started() -> None:
-    for name, address, state, stopped in (("SH10RT", 13000, 13000, 0x02), ("SG10RT", 5006, 5038, 0x8000)):
+    for name, address, state, stopped in (
+        ("SH10RT", 13000, 13000, 0x02), ("SH10RT", 5006, 13000, 0x02), ("SG10RT", 5006, 5038, 0x8000)
+    ):  # fmt: skip
         inverter = Inverter(name, NOON)
         assert inverter.write(address, [0xCE]) == 0
         inverter.advance(10)
@@ -217,3 +219,9 @@ def test_external_control_that_is_not_confirmed_reverts_to_self_consumption() ->
     inverter.advance(11)
     assert inverter.read("holding", 13050, 2) == [0, 0xCC]
     assert power(inverter, 5214) > 0
+
+
+def test_limits_are_at_first_what_the_model_can() -> None:
+    inverter = Inverter("SH10RT", NOON)
+    assert inverter.read("holding", 13074, 1) == [10_000]
+    assert inverter.read("holding", 33047, 2) == [750, 750]

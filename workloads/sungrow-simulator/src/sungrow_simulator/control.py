@@ -6,7 +6,6 @@ written for as long as it says, the inverter goes back to self-consumption by it
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -14,6 +13,8 @@ from importlib.resources import files
 from typing import Any
 
 import yaml
+
+from sungrow_simulator.profiles import Profile
 
 ON, START, STOP = 0xAA, 0xCF, 0xCE
 CHARGE, DISCHARGE, REST = 0xAA, 0xBB, 0xCC
@@ -44,12 +45,12 @@ class Orders:
 class Control:
     """The writable registers of one model."""
 
-    def __init__(self, features: Collection[str], battery_w: int) -> None:
-        self._rows = {row["address"]: row for row in _rows() if row["of"] in features}
+    def __init__(self, profile: Profile) -> None:
+        self._rows = {row["address"]: row for row in _rows() if row["of"] in profile.features}
         self._values = {row["name"]: int(row["first"]) for row in self._rows.values()}
-        for name in ("most_charging", "most_discharging"):
-            if name in self._values:
-                self._values[name] = battery_w // 10
+        if profile.hybrid:
+            self._values["export_limit"] = min(0xFFFE, profile.rated_w)
+            self._values["most_charging"] = self._values["most_discharging"] = profile.battery_w // 10
         self._confirmed: datetime | None = None
         self.orders = self._orders()
 

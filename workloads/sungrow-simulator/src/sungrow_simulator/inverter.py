@@ -21,7 +21,7 @@ class Inverter:
     def __init__(self, model: str, start: datetime, seed: int = 1, *, latitude: float = 48.0) -> None:
         self.profile: Profile = profile(model)
         self.plant = Plant(self.profile, start, seed=seed, latitude=latitude)
-        self.control = Control(self.profile.features, self.profile.battery_w)
+        self.control = Control(self.profile)
         self.faults = Faults(lambda: self.now)
         self._map = RegisterMap(self.profile.features)
         self._words: dict[str, dict[int, int]] = {}

@@ -10,9 +10,9 @@ sun and house give, the inverter decides by its orders, and every flow is a whol
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
+from typing import NamedTuple
 
 from sungrow_simulator.control import Orders
 from sungrow_simulator.energy import Energy
@@ -28,8 +28,7 @@ CELL_EFFICIENCY = 0.97  # of the battery, each way
 START_W = 30  # less light than this and a string inverter sleeps
 
 
-@dataclass(frozen=True, slots=True)
-class Flows:
+class Flows(NamedTuple):
     """Powers in W. `battery_w` positive charges, `ac_w` negative draws, `export_w` negative imports."""
 
     mppt_w: tuple[int, ...] = ()

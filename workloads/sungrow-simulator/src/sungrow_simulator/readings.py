@@ -13,12 +13,11 @@ RUN, STANDBY, STOPPED = 0x0000, 0x1400, 0x8000  # work_state_1 of string inverte
 RUN_BITS, STANDBY_BITS = 1 << 0 | 1 << 17, 1 << 3
 HYBRID_RUN, HYBRID_STANDBY, HYBRID_STOPPED = 0x40, 0x08, 0x02
 GENERATING, CHARGING, DISCHARGING, USING, FEEDING_IN, IMPORTING = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
+ON_GRID = 0x55
 STRINGS_PER_INPUT = 2
+YEARS = range(2015, 2035)  # of the history by years
 CO2_KG_PER_WH = 0.000997
-COUNTERS = {
-    "yield": "yield", "pv": "pv", "import": "import", "export": "export", "direct": "direct", "charge": "charge",
-    "discharge": "discharge", "pv_charge": "pv_charge", "pv_export": "pv_export",
-}  # fmt: skip
+COUNTERS = "yield", "pv", "import", "export", "direct", "charge", "discharge", "pv_charge", "pv_export"
 
 
 def readings(plant: Plant, *, running: bool) -> dict[str, Value]:
@@ -87,7 +86,7 @@ def _states(plant: Plant, running: bool) -> dict[str, Value]:
         "work_state_bits": (RUN_BITS if busy else STANDBY_BITS) if running else 1 << 1,
         "system_state": (HYBRID_RUN if busy else HYBRID_STANDBY) if running else HYBRID_STOPPED,
         "flow_bits": sum(bit for true, bit in signs if true),
-        "grid_state": 0,
+        "grid_state": ON_GRID,
         "inside_temperature": round(warm, 1),
     }  # fmt: skip
 
@@ -98,8 +97,9 @@ def _counters(plant: Plant) -> dict[str, Value]:
         "running_minutes_today": energy.running_s_today // 60, "running_hours": energy.running_s // 3600,
         "yield_month": energy.month["yield"],
     }  # fmt: skip
-    for name, counted in COUNTERS.items():
-        found[f"{name}_today"], found[f"{name}_total"] = energy.today[counted], energy.total[counted]
+    total = energy.total
+    for name in COUNTERS:
+        found[f"{name}_today"], found[f"{name}_total"] = energy.today[name], total[name]
     made = energy.today["pv"]
     found["self_consumption_today"] = (
         round(100 * (made - energy.today["pv_export"]) / made, 1) if made else 0.0
@@ -110,8 +110,10 @@ def _counters(plant: Plant) -> dict[str, Value]:
 def _battery(plant: Plant) -> dict[str, Value]:
     profile, watts = plant.profile, plant.flows.battery_w
     volts = round(profile.battery_v * (0.94 + 0.1 * plant.level), 1)
+    amperes = round(watts / volts, 1)
     return {
-        "battery_voltage": volts, "battery_current": round(watts / volts, 1), "battery_magnitude": abs(watts),
+        "battery_voltage": volts, "battery_current": amperes, "battery_magnitude": abs(watts),
+        "battery_current_coarse": abs(amperes) if profile.phases == 3 else amperes,
         "battery_output_power": -watts, "battery_level": round(100 * plant.level, 1), "battery_health": 99.0,
         "battery_temperature": round(21 + 9 * abs(watts) / profile.battery_w, 1),
         "battery_capacity": profile.battery_wh, "battery_rated_power": profile.battery_w,
@@ -134,12 +136,11 @@ def _meter(plant: Plant) -> dict[str, Value]:
 def _history(plant: Plant) -> dict[str, Value]:
     energy = plant.energy
     short = {"pv": "pv", "direct": "direct", "pv_export": "export", "pv_charge": "charge"}
+    this_year = energy.year
     found: dict[str, Value] = {}
     for name in HISTORY:
-        # The day's rows are mean powers in W, but for the battery's, which are energies.
-        factor = 1 if name == "pv_charge" else 4
-        found[f"{short[name]}_quarters"] = [factor * wh for wh in energy.quarters[name]]
-        found[f"{short[name]}_days"] = energy.days[name]
-        found[f"{short[name]}_months"] = energy.months[name]
-        found[f"{short[name]}_years"] = [energy.year[name]]
+        found[f"{short[name]}_quarters"] = [4 * wh for wh in energy.quarters[name]]  # mean powers in W
+        found[f"{short[name]}_days"] = energy.days(name)
+        found[f"{short[name]}_months"] = energy.months(name)
+        found[f"{short[name]}_years"] = [this_year[name] * (year == energy.date.year) for year in YEARS]
     return found

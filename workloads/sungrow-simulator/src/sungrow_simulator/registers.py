@@ -49,19 +49,19 @@ class Register:
         if isinstance(value, str):
             return encode_text(value, self.width)
         if not isinstance(value, int | float):
-            given = [
-                word for item in value[: self.count] for word in encode_number(self.type, item / self.scale)
-            ]
+            given = encode_numbers(self.type, [item / self.scale for item in value[: self.count]])
             return given + self.missing()[len(given) :]
-        return encode_number(self.type, value / self.scale) * self.count
+        return encode_numbers(self.type, [value / self.scale]) * self.count
 
 
-def encode_number(kind: str, value: float) -> list[int]:
-    """The words of a number; 32-bit values have their low word first. What is too large stays at the limit, as a
+def encode_numbers(kind: str, values: Sequence[float]) -> list[int]:
+    """The words of numbers; 32-bit values have their low word first. What is too large stays at the limit, as a
     counter of the device does."""
     least, most = LIMITS[kind]
-    whole = min(most, max(least, round(value)))
-    return [whole & 0xFFFF] if kind.endswith("16") else [whole & 0xFFFF, whole >> 16 & 0xFFFF]
+    whole = [min(most, max(least, round(value))) for value in values]
+    if kind.endswith("16"):
+        return [number & 0xFFFF for number in whole]
+    return [word for number in whole for word in (number & 0xFFFF, number >> 16 & 0xFFFF)]
 
 
 def encode_text(text: str, words: int) -> list[int]:
@@ -98,7 +98,7 @@ class RegisterMap:
 
     def _gaps(self, table: str) -> dict[int, int]:
         """Every readable word as it is while nothing is known of it."""
-        blank = {address: 0 for addresses in self.readable[table] for address in addresses}
+        blank = {address: 0xFFFF for addresses in self.readable[table] for address in addresses}
         for row in (*all_registers(), *self._rows):
             if row.table == table:
                 blank.update((a, w) for a, w in enumerate(row.missing(), row.address) if a in blank)
