@@ -42,6 +42,10 @@ class Site:
         self.local = cluster.embedded is not None
         self.python = sys.executable if self.local else "python"
 
+    def reaches_us(self, pod: dict[str, Any]) -> bool:
+        """Whether a pod can call a program of this machine: not from a user namespace, whose network is its own."""
+        return self.local and (os.getuid() == 0 or pod["status"]["podIP"].startswith("127."))
+
     def helm(self, *words: str) -> str:
         assert HELM is not None
         done = subprocess.run(
@@ -249,7 +253,8 @@ def test_51_every_action_has_its_effect_under_the_charts_own_roles(site: Site, r
             command=[sys.executable, "-c", "import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)"],
         ),
     ]  # fmt: skip
-    if not site.local:
+    told = site.reaches_us(site.ready_pods()[0])
+    if not told:
         actions = [entry for entry in actions if entry["name"] != "tell"]
     cluster.apply(
         {
@@ -288,10 +293,10 @@ def test_51_every_action_has_its_effect_under_the_charts_own_roles(site: Site, r
     assert site.until(lambda: site.run("flag"))["phase"] == "Succeeded"
     assert cluster.get("configmap", "flags")["data"] == {"mode": "drain"}
 
-    if site.local:
+    if told:
         site.turn(second, load=0.95)
-        told = site.until(lambda: site.run("tell"))
-        assert told["phase"] == "Succeeded", told
+        run = site.until(lambda: site.run("tell"))
+        assert run["phase"] == "Succeeded", run
         assert [entry["body"]["load"] for entry in receiver.seen] == [0.95, 0.95]
         assert len({entry["key"] for entry in receiver.seen}) == 1
 
