@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pty
 import random
 import shutil
 import signal
@@ -76,14 +77,14 @@ class Process:
         self.path.write_text(yaml.safe_dump(config))
         self.process: asyncio.subprocess.Process | None = None
 
-    async def start(self, *arguments: str) -> None:
+    async def start(self, *arguments: str, stderr: int = asyncio.subprocess.PIPE) -> None:
         self.process = await asyncio.create_subprocess_exec(
             *COMMAND,
             "-c",
             str(self.path),
             *arguments,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=stderr,
             cwd=self.path.parent,
         )
 
@@ -124,6 +125,26 @@ async def test_run_once_prints_the_table_and_exits_zero(process, hybrid, broker)
     assert "| 13008   | load_power_hybrid                   | 1200 W" in out
     assert "Logged " in out
     assert len(broker.seen) == 1
+
+
+def rest_of(terminal: int) -> bytes:
+    """What was written to the other side of a terminal that nobody writes to any more."""
+    told = b""
+    with contextlib.suppress(OSError):
+        while part := os.read(terminal, 4096):
+            told += part
+    os.close(terminal)
+    return told
+
+
+@pytest.mark.parametrize(("said", "shown"), [({}, True), ({"log_console": "WARNING"}, False)])
+async def test_a_person_at_a_terminal_is_shown_what_goes_on(process, hybrid, said, shown):
+    ours, theirs = pty.openpty()
+    once = process({"port": hybrid.port} | said)
+    await once.start("--runonce", stderr=theirs)
+    await once.process.communicate()
+    os.close(theirs)
+    assert (b"found SH10RT" in rest_of(ours)) is shown
 
 
 async def test_run_once_fails_when_nothing_was_read_or_an_export_failed(process, hybrid, broker):

@@ -60,7 +60,8 @@ def parser() -> argparse.ArgumentParser:
         dest="level",
         metavar="0..50",
         type=_level,
-        help="what is logged to standard error: 10 debug, 20 info, 30 warning (default), 40 error",
+        help="what is logged to standard error: 10 debug, 20 info (default on a terminal), 30 warning (default "
+        "elsewhere), 40 error",
     )
     made.add_argument("--runonce", action="store_true", help="collect once, deliver, exit")
     made.add_argument("--version", action="version", version=f"sungather {version('sungather')}")
@@ -80,7 +81,7 @@ def configure_logging(settings: Settings, folder: Path, level: int | None) -> No
         root.removeHandler(handler)
     form = logging.Formatter("%(asctime)s %(levelname)-8s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
     console = logging.StreamHandler(sys.stderr)
-    console.setLevel(level if level is not None else settings.inverter.log_console)
+    console.setLevel(_console_level(settings) if level is None else level)
     console.setFormatter(form)
     root.addHandler(console)
     root.setLevel(logging.DEBUG)
@@ -99,6 +100,12 @@ def configure_logging(settings: Settings, folder: Path, level: int | None) -> No
     file.setLevel(settings.inverter.log_file)
     file.setFormatter(form)
     root.addHandler(file)
+
+
+def _console_level(settings: Settings) -> str:
+    """As the config says; a person before a terminal who said nothing is shown what goes on."""
+    said = "inverter.log_console" in settings.lines
+    return "INFO" if sys.stderr.isatty() and not said else settings.inverter.log_console
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
