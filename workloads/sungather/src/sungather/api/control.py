@@ -190,7 +190,7 @@ class Control:
         }
         entries = [*(self._app.ledger.fact("control-log") or []), entry][-100:]
         self._app.ledger.remember("control-log", entries)
-        log.warning("control: %s: %s -> %s", what, _named(before), _named(after))
+        log.warning("%s: %s", what, f"{_named(before)} -> {_named(after)}" if before else _named(after))
 
     def _watch(self) -> None:
         if self._task is not None:
@@ -208,7 +208,7 @@ class Control:
                 try:
                     await self._revert(kind, "time is up" if left <= 0 else "state of charge reached")
                 except TransportError as error:
-                    log.warning("control: cannot revert %s yet: %s", kind, error)
+                    log.warning("cannot revert %s yet: %s", kind, error)
             await asyncio.sleep(pause)
 
     def _seconds_left(self, action: Mapping[str, Any]) -> float:
@@ -230,7 +230,7 @@ class Control:
                 try:
                     await transport.write(address, (restore[address],))
                 except Refusal as error:
-                    log.error("control: the inverter does not take back %s: %s", _NAMES.get(address), error)
+                    log.error("the inverter does not take back %s: %s", _NAMES.get(address), error)
         active = self._active()
         active.pop(kind, None)
         self._app.ledger.remember("control", active)
@@ -239,7 +239,7 @@ class Control:
 
     async def _restore_after_crash(self) -> None:
         if self._active():
-            log.warning("control: an action was in force when the collector ended; its time limit goes on")
+            log.warning("an action was in force when the collector ended; its time limit goes on")
             self._watch()
 
     async def _on_stop(self) -> None:
@@ -251,7 +251,7 @@ class Control:
                 async with asyncio.timeout(2):
                     await self._revert(kind, "the collector stops")
             except (TransportError, TimeoutError) as error:
-                log.warning("control: could not revert while stopping (%s): the next start does it", error)
+                log.warning("could not revert while stopping (%s): the next start does it", error)
 
 
 async def _read(transport: Transport, addresses: Iterable[int]) -> dict[int, int]:

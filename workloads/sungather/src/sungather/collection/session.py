@@ -82,7 +82,6 @@ class Session:
         self.transport = new_transport(settings)
         self.identity = known
         self.read_errors: dict[str, int] = {}
-        self.connections = 0
         self._turn = asyncio.Lock()
         self._open = False
         by_name = {r.name: r for r in catalogue.registers}
@@ -293,7 +292,6 @@ class Session:
 
     async def _ensure_open(self) -> None:
         if not self._open:
-            self.connections += 1
             await self.transport.open()
             self._open = True
 

@@ -20,11 +20,10 @@ MASK = "********"
 
 @dataclass(frozen=True)
 class InverterSettings:
-    """`inverter:` of the config file. port is the effective one; given_port what the owner wrote."""
+    """`inverter:` of the config file. port is the effective one."""
 
     host: str
     port: int
-    given_port: int | None = None
     timeout: float = 10
     retries: int = 3
     slave: int = 1
@@ -126,7 +125,7 @@ def _inverter(document: Document, given: dict[str, Any]) -> InverterSettings:
     certificate = given["certificate"].replace(":", "").lower()
     if certificate not in ("", "any") and not re.fullmatch(r"[0-9a-f]{64}", certificate):
         raise document.error("inverter.certificate", "must be a SHA-256 fingerprint (64 hex digits) or any")
-    return InverterSettings(**{**given, "host": host, "port": effective, "given_port": port})
+    return InverterSettings(**{**given, "host": host, "port": effective})
 
 
 def _exports(document: Document, warnings: list[str]) -> list[ExportSettings]:

@@ -7,18 +7,15 @@ offending line is lost.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-import aiohttp
-
-from sungather.errors import os_reason
 from sungather.exports.destination import Blocked, Delivery, Item, Later
 from sungather.exports.upstream_shape import clean_model
+from sungather.exports.web_service import Reply, WebService
 from sungather.readings.snapshot import Snapshot
 from sungather.registers.decoding import Value
 
@@ -52,10 +49,10 @@ class InfluxDb:
     batch = 200
 
     def __init__(self, options: Mapping[str, Any], timeout: float) -> None:
-        self._options, self._timeout = options, timeout
+        self._options = options
         self._url = str(options["url"]).rstrip("/")
         self._version: str | None = None if options["version"] == "auto" else options["version"]
-        self._http: aiohttp.ClientSession | None = None
+        self._service = WebService(self._url, timeout)
         self.rejected_points: dict[str, int] = {}
 
     def prepare(self, snapshot: Snapshot) -> str | None:
@@ -69,15 +66,14 @@ class InfluxDb:
         return "\n".join(lines) or None
 
     async def deliver(self, items: Sequence[Item]) -> Delivery:
-        status, text, after = await self._write("\n".join(item.payload for item in items))
-        if status < 300:
+        reply = await self._write("\n".join(item.payload for item in items))
+        if reply.status < 300:
             return Delivery(sent=list(items))
-        if status in (400, 413, 422) and not _missing_database(status, text):
-            return await self._one_by_one(items, status, text)
-        self._raise(status, text, after)
-        raise AssertionError("unreachable")
+        if _for_its_content(reply):
+            return await self._one_by_one(items, reply)
+        raise self._failure(reply)
 
-    async def _one_by_one(self, items: Sequence[Item], status: int, text: str) -> Delivery:
+    async def _one_by_one(self, items: Sequence[Item], reply: Reply) -> Delivery:
         """The batch was refused for its content: find the item, then the line, that is at fault."""
         delivery = Delivery()
         if len(items) > 1:
@@ -91,63 +87,56 @@ class InfluxDb:
         lines = item.payload.split("\n")
         refused = []
         for single in lines if len(lines) > 1 else ():
-            status, text, after = await self._write(single)
-            if status in (400, 413, 422) and not _missing_database(status, text):
+            reply = await self._write(single)
+            if _for_its_content(reply):
                 refused.append(single)
-                self._refuse(single, text)
-            elif status >= 300:
-                self._raise(status, text, after)
+                self._refuse(single, reply)
+            elif reply.status >= 300:
+                raise self._failure(reply)
         if len(lines) == 1:
             refused = lines
-            self._refuse(lines[0], text)
+            self._refuse(lines[0], reply)
         if len(refused) == len(lines):
-            delivery.rejected.append((item, f"HTTP {status}: {_short(text)}"))
+            delivery.rejected.append((item, str(reply)))
         else:
             delivery.sent.append(item)
         return delivery
 
-    def _refuse(self, single: str, text: str) -> None:
+    def _refuse(self, single: str, reply: Reply) -> None:
         name = single.split(" ")[1].split("=")[0] if " " in single else single[:40]
         self.rejected_points[name] = self.rejected_points.get(name, 0) + 1
         if self.rejected_points[name] == 1:
-            log.warning(
-                "influxdb: the database refuses %s: %s; this point is dropped, the others go on",
-                name,
-                _short(text),
-            )
+            log.warning("influxdb: refuses %s: %s; this point is dropped, the others go on", name, reply)
 
-    def _raise(self, status: int, text: str, after: float | None) -> None:
-        said = f"HTTP {status}: {_short(text)}"
+    def _failure(self, reply: Reply) -> Later | Blocked:
+        """What a refusal means that is not the content's fault."""
+        status, bucket = reply.status, self._options["bucket"]
         if status == 401:
-            raise Blocked(
-                f"the database does not accept the credentials ({said}); check token or username and password"
+            return Blocked(
+                f"the database does not accept the credentials ({reply}); check token or username and password"
             )
         if status == 403:
-            raise Blocked(f"these credentials may not write to {self._options['bucket']} ({said})")
-        if status == 404 or _missing_database(status, text):
-            raise Blocked(
-                f"bucket or database {self._options['bucket']} was not found ({said}); create it or correct bucket:"
+            return Blocked(f"these credentials may not write to {bucket} ({reply})")
+        if status == 404 or _missing_database(reply):
+            return Blocked(
+                f"bucket or database {bucket} was not found ({reply}); create it or correct bucket:"
             )
         if status in (429, 503):
-            raise Later(f"the database is busy ({said})", after)
+            return Later(f"the database is busy ({reply})", _seconds(reply.headers.get("Retry-After")))
         if status >= 500:
-            raise Later(f"the database failed ({said})", after)
-        raise Blocked(f"the database refuses the request ({said})")
+            return Later(f"the database failed ({reply})", _seconds(reply.headers.get("Retry-After")))
+        return Blocked(f"the database refuses the request ({reply})")
 
-    async def _write(self, body: str) -> tuple[int, str, float | None]:
+    async def _write(self, body: str) -> Reply:
         version = await self._which()
-        return await self._request("POST", self._address(version), body.encode(), self._headers(version))
+        address, headers = self._address(version), self._headers(version)
+        return await self._service.ask("POST", address, body.encode(), headers)
 
     async def _which(self) -> str:
         """The write API: as configured, else what /ping says of the server's version."""
         if self._version is None:
-            try:
-                async with self._session().get(f"{self._url}/ping") as response:
-                    told = response.headers.get("X-Influxdb-Version", "")
-            except TimeoutError:
-                raise Later(f"{self._url} did not answer within {self._timeout:g} s") from None
-            except (aiohttp.ClientError, OSError) as error:
-                raise Later(f"{self._url}: {_reason(error)}") from error
+            reply = await self._service.ask("GET", f"{self._url}/ping")
+            told = reply.headers.get("X-Influxdb-Version", "")
             self._version = "1" if told.lstrip("v").startswith("1.") else "3" if told.startswith("3") else "2"
             log.info("influxdb: version %s, write API %s", told or "unknown", self._version)
         return self._version
@@ -176,47 +165,21 @@ class InfluxDb:
             headers["Authorization"] = f"{'Bearer' if version == '3' else 'Token'} {token}"
         return headers
 
-    async def _request(
-        self, method: str, url: str, body: bytes, headers: Mapping[str, str]
-    ) -> tuple[int, str, float | None]:
-        try:
-            async with self._session().request(method, url, data=body, headers=headers) as response:
-                text = (await response.content.read(4096)).decode("utf-8", "replace")
-                return response.status, text, _seconds(response.headers.get("Retry-After"))
-        except TimeoutError:
-            raise Later(f"{self._url} did not answer within {self._timeout:g} s") from None
-        except (aiohttp.ClientError, asyncio.IncompleteReadError, OSError) as error:
-            raise Later(f"{self._url}: {_reason(error)}") from error
-
-    def _session(self) -> aiohttp.ClientSession:
-        if self._http is None:
-            self._http = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=self._timeout), trust_env=True
-            )
-        return self._http
-
     async def idle(self) -> None:
         return None
 
     async def close(self) -> None:
-        if self._http is not None:
-            await self._http.close()
-            self._http = None
+        await self._service.close()
 
 
-def _reason(error: Exception) -> str:
-    """The operating system's word where there is one."""
-    return os_reason(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+def _for_its_content(reply: Reply) -> bool:
+    return reply.status in (400, 413, 422) and not _missing_database(reply)
 
 
-def _missing_database(status: int, text: str) -> bool:
-    return status in (400, 404) and (
-        "database not found" in text or ("bucket" in text and "not found" in text)
+def _missing_database(reply: Reply) -> bool:
+    return reply.status in (400, 404) and (
+        "database not found" in reply.text or ("bucket" in reply.text and "not found" in reply.text)
     )
-
-
-def _short(text: str) -> str:
-    return " ".join(text.split())[:200]
 
 
 def _seconds(header: str | None) -> float | None:

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import aiohttp
-
 from sungather.clock import Clock
 from sungather.exports.destination import Blocked, Delivery, Item, Later, NotYet
+from sungather.exports.web_service import Reply, WebService
 from sungather.readings.snapshot import Snapshot
 
 log = logging.getLogger("sungather.pvoutput")
@@ -48,12 +47,12 @@ class PvOutput:
     batch = 4000
 
     def __init__(self, options: Mapping[str, Any], clock: Clock, timeout: float) -> None:
-        self._options, self._clock, self._timeout = options, clock, timeout
+        self._options, self._clock = options, clock
         self._url = str(options["url"]).rstrip("/") + "/"
         self._interval: int | None = None
         self._requests: deque[float] = deque()
         self._not_before = 0.0
-        self._http: aiohttp.ClientSession | None = None
+        self._service = WebService("PVOutput", timeout)
         if any(p["name"] == "m1" for p in options["parameters"]):
             log.warning("pvoutput: m1 is not uploaded: the batch service has no text messages")
         self.flush = False
@@ -118,15 +117,15 @@ class PvOutput:
         form = {"data": ";".join(p.text for p in points)}
         if self._options["cumulative_flag"]:
             form["c1"] = str(self._options["cumulative_flag"])
-        status, text = await self._post("addbatchstatus.jsp", form)
-        if status == 400 and len(points) > 1:
+        reply = await self._post("addbatchstatus.jsp", form)
+        if reply.status == 400 and len(points) > 1:
             # the whole call is refused for one bad point: send the oldest alone, the rest stays queued
             return await self._upload(points[:1])
-        if status == 400:
-            return Delivery(rejected=[(item, f"HTTP 400: {_short(text)}") for item in points[0].items])
-        if status >= 300:
-            self._raise(status, text)
-        return self._judge(points, text)
+        if reply.status == 400:
+            return Delivery(rejected=[(item, str(reply)) for item in points[0].items])
+        if reply.status >= 300:
+            raise _failure(reply)
+        return self._judge(points, reply.text)
 
     def _judge(self, points: Sequence[Point], text: str) -> Delivery:
         """What the reply says of each point; a point that it does not mention was taken."""
@@ -146,10 +145,10 @@ class PvOutput:
     async def _status_interval(self) -> int:
         """Minutes of a status interval, as the system is set up at PVOutput."""
         if self._interval is None:
-            status, text = await self._post("getsystem.jsp", {"teams": "1"})
-            if status >= 300:
-                self._raise(status, text)
-            parts = text.split(";")
+            reply = await self._post("getsystem.jsp", {"teams": "1"})
+            if reply.status >= 300:
+                raise _failure(reply)
+            parts = reply.text.split(";")
             try:
                 interval = int(parts[0].split(",")[15])
             except (IndexError, ValueError):
@@ -161,23 +160,13 @@ class PvOutput:
                 await self._post("jointeam.jsp", {"tid": _TEAM})
         return self._interval
 
-    async def _post(self, service: str, form: Mapping[str, str]) -> tuple[int, str]:
+    async def _post(self, service: str, form: Mapping[str, str]) -> Reply:
         self._keep_limit()
         headers = {"X-Pvoutput-Apikey": self._options["api"], "X-Pvoutput-SystemId": self._options["sid"]}
-        if self._http is None:
-            self._http = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=self._timeout), trust_env=True
-            )
         self._requests.append(self._clock.monotonic())
-        try:
-            async with self._http.post(self._url + service, data=form, headers=headers) as response:
-                text = (await response.content.read(65536)).decode("utf-8", "replace")
-                self._heed(response.headers)
-                return response.status, text
-        except TimeoutError:
-            raise Later(f"PVOutput did not answer within {self._timeout:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise Later(f"PVOutput: {error}") from error
+        reply = await self._service.ask("POST", self._url + service, form, headers)
+        self._heed(reply.headers)
+        return reply
 
     def _keep_limit(self) -> None:
         now = self._clock.monotonic()
@@ -198,24 +187,19 @@ class PvOutput:
             wait = min(3600.0, max(0.0, reset - self._clock.now().timestamp()))
             self._not_before = self._clock.monotonic() + wait
 
-    def _raise(self, status: int, text: str) -> None:
-        said = f"HTTP {status}: {_short(text)}"
-        if status == 403 and "Exceeded" in text:
-            raise Later(f"PVOutput's request limit is used up ({said})", 600)
-        if status in (401, 403):
-            raise Blocked(f"PVOutput does not accept api: or sid: ({said})")
-        if status == 429 or status >= 500:
-            raise Later(f"PVOutput cannot take it now ({said})", 60)
-        raise Blocked(f"PVOutput refuses the request ({said})")
-
     async def idle(self) -> None:
         return None
 
     async def close(self) -> None:
-        if self._http is not None:
-            await self._http.close()
-            self._http = None
+        await self._service.close()
 
 
-def _short(text: str) -> str:
-    return " ".join(text.split())[:200]
+def _failure(reply: Reply) -> Later | Blocked:
+    """What a refusal means."""
+    if reply.status == 403 and "Exceeded" in reply.text:
+        return Later(f"PVOutput's request limit is used up ({reply})", 600)
+    if reply.status in (401, 403):
+        return Blocked(f"PVOutput does not accept api: or sid: ({reply})")
+    if reply.status == 429 or reply.status >= 500:
+        return Later(f"PVOutput cannot take it now ({reply})", 60)
+    return Blocked(f"PVOutput refuses the request ({reply})")

@@ -16,7 +16,7 @@ from sungather.readings.quarantine import Quarantine
 from sungather.readings.snapshot import Quality, Reading, Snapshot
 from sungather.registers.decoding import Value
 from sungather.registers.register import Register
-from sungather.registers.scan import Identity, Scan
+from sungather.registers.scan import Scan
 
 log = logging.getLogger("sungather.readings")
 
@@ -171,30 +171,3 @@ class Assembly:
         old = readings.get(name)
         if old is not None and not old.value and computed is not None:
             readings[name] = Reading(name, computed, "W", address=old.address, group=group, shown=old.shown)
-
-
-def document(snapshot: Snapshot) -> dict[str, object]:
-    """The snapshot as plain data, for the API and for the ledger."""
-    return {
-        "id": snapshot.id,
-        "taken": snapshot.taken.isoformat(),
-        "model": snapshot.identity.model,
-        "serial_number": snapshot.identity.serial,
-        "seconds": round(snapshot.seconds, 4),
-        "reads_ok": snapshot.reads_ok,
-        "reads_failed": snapshot.reads_failed,
-        "readings": {
-            r.name: {
-                "value": r.value,
-                "unit": r.unit,
-                "quality": str(r.quality),
-                "address": r.address,
-                "group": r.group,
-            }
-            for r in snapshot.readings.values()
-            if r.shown
-        },
-    }
-
-
-__all__ = ["Assembly", "Identity", "document"]
