@@ -77,6 +77,7 @@ class Response:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes | AsyncIterator[bytes] = b""
+    warnings: list[str] = field(default_factory=list)  # each a Warning header of its own
     upgrade: Callable[[Duplex], Awaitable[None]] | None = None
     objects: Any = None
 

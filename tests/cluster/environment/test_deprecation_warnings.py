@@ -24,18 +24,18 @@ async def cluster() -> AsyncIterator[EmbeddedCluster]:
         yield running
 
 
-async def warning(cluster: EmbeddedCluster, path: str, method: str = "GET", body: Any = None) -> str | None:
+async def warnings(cluster: EmbeddedCluster, path: str, method: str = "GET", body: Any = None) -> list[str]:
     content = b"" if body is None else json.dumps(body).encode()
     headers = {"content-type": "application/json"}
     response = await cluster.plane.api.handle(Request(method, path, "", headers, content, ADMIN))
-    return response.headers.get("warning")
+    return response.warnings
 
 
 async def test_deprecated_built_in_kinds_warn_even_when_nothing_is_found(cluster: EmbeddedCluster) -> None:
     text = '299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"'
-    assert await warning(cluster, "/api/v1/endpoints") == text
-    assert await warning(cluster, "/api/v1/namespaces/default/endpoints/nothing") == text
-    assert await warning(cluster, "/api/v1/pods") is None
+    assert await warnings(cluster, "/api/v1/endpoints") == [text]
+    assert await warnings(cluster, "/api/v1/namespaces/default/endpoints/nothing") == [text]
+    assert await warnings(cluster, "/api/v1/pods") == []
 
 
 async def test_deprecated_versions_of_custom_kinds_warn_once_on_every_request(
@@ -65,10 +65,10 @@ async def test_deprecated_versions_of_custom_kinds_warn_once_on_every_request(
         },
     )
     text = '299 - "x.io/v1beta1 Old is deprecated; use x.io/v1 Old"'
-    assert await warning(cluster, "/apis/x.io/v1beta1/olds") == text
+    assert await warnings(cluster, "/apis/x.io/v1beta1/olds") == [text]
     old = {"apiVersion": "x.io/v1beta1", "kind": "Old", "metadata": {"name": "a"}}
-    assert await warning(cluster, "/apis/x.io/v1beta1/namespaces/default/olds", "POST", old) == text
-    assert await warning(cluster, "/apis/x.io/v1/olds") is None
+    assert await warnings(cluster, "/apis/x.io/v1beta1/namespaces/default/olds", "POST", old) == [text]
+    assert await warnings(cluster, "/apis/x.io/v1/olds") == []
 
 
 async def test_a_node_keeps_the_status_that_it_is_created_with(cluster: EmbeddedCluster) -> None:

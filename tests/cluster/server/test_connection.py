@@ -238,6 +238,18 @@ async def test_a_line_break_in_a_header_value_cannot_start_another_header(served
     assert body == b"ok"
 
 
+async def test_each_warning_is_a_header_of_its_own(served: Served) -> None:
+    async def careful(request: Request) -> Response:
+        return Response(200, warnings=['299 - "first, with a comma"', '299 - "second\r\nX-Other: 1"'])
+
+    _, connect = await served(careful)
+    talk = await connect()
+    await talk.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    head = (await talk.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    lines = [line for line in head if line.startswith(("Warning", "X-Other"))]
+    assert lines == ['Warning: 299 - "first, with a comma"', 'Warning: 299 - "second  X-Other: 1"']
+
+
 async def test_a_large_answer_is_compressed_for_those_who_take_it(served: Served) -> None:
     large = json.dumps({"data": "abc" * 100_000}).encode()
 

@@ -129,8 +129,7 @@ class ApiServer:
             response = await self._dispatch(request, call, target)
         except StatusError as error:
             response = status_response(error)
-        for warning in dict.fromkeys(call.warnings):
-            _add_warning(response, warning)
+        response.warnings += map(_warning, dict.fromkeys(call.warnings))
         return response
 
     def _understand(
@@ -340,8 +339,7 @@ def _flag(query: str, name: str) -> bool:
     return False
 
 
-def _add_warning(response: Response, text: str) -> None:
+def _warning(text: str) -> str:
+    """The value of a Warning header."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    line = f'299 - "{escaped}"'
-    before = response.headers.get("warning")
-    response.headers["warning"] = f"{before}, {line}" if before else line
+    return f'299 - "{escaped}"'

@@ -367,7 +367,7 @@ class Connection(asyncio.Protocol):
             headers = {**headers, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
         if response.status not in _INTERIM_WITHOUT_BODY:
             ending += f"Content-Length: {len(body)}\r\n"
-        head = encode_head(response.status, headers, ending)
+        head = encode_head(response, headers, ending)
         if request.method == "HEAD" or response.status in _INTERIM_WITHOUT_BODY:
             body = b""
         if len(body) < WRITE_BUFFER:
@@ -385,7 +385,7 @@ class Connection(asyncio.Protocol):
         write = self._transport.write
         framing = "Transfer-Encoding: chunked\r\n" if modern else "Connection: close\r\n"
         try:
-            write(encode_head(response.status, response.headers, framing + (ending if modern else "")))
+            write(encode_head(response, response.headers, framing + (ending if modern else "")))
             if request.method == "HEAD":
                 return
             try:
@@ -452,7 +452,7 @@ class Connection(asyncio.Protocol):
         assert response.upgrade is not None
         self._cancellable = False
         duplex = ConnectionDuplex(self._transport, self._drain_if_paused)
-        self._transport.write(encode_head(101, response.headers, ""))
+        self._transport.write(encode_head(response, response.headers, ""))
         held, self._held = self._held or [], None
         self._duplex = duplex
         self._transport.resume_reading()

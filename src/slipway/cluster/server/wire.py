@@ -42,20 +42,28 @@ def _date() -> str:
     return _date_line
 
 
-def encode_head(status: int, headers: dict[str, str], framing: str) -> bytes:
+def encode_head(response: Response, headers: dict[str, str], framing: str) -> bytes:
     """Status line and headers; `framing` is the ready-made lines for length, chunking and connection."""
+    status, warnings = response.status, response.warnings
     lines = [_STATUS_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n"]
     for name, value in headers.items():
         lines.append(f"{name}: {value}\r\n")
+    lines += [f"Warning: {value}\r\n" for value in warnings]
     lines.append(_date())
     lines.append(framing)
     lines.append("\r\n")
     head = "".join(lines)
-    if head.count("\n") != len(headers) + 3 + framing.count("\n") or head.count("\r") != head.count("\n"):
+    expected = len(headers) + len(warnings) + 3 + framing.count("\n")
+    if head.count("\n") != expected or head.count("\r") != expected:
         # Someone's text with a line break in it would end the header early; Go writes spaces instead.
-        clean = {name: value.replace("\r", " ").replace("\n", " ") for name, value in headers.items()}
-        return encode_head(status, clean, framing)
+        clean = {name: _in_one_line(value) for name, value in headers.items()}
+        quiet = Response(status, warnings=[_in_one_line(value) for value in warnings])
+        return encode_head(quiet, clean, framing)
     return head.encode("utf-8", "replace")
+
+
+def _in_one_line(text: str) -> str:
+    return text.replace("\r", " ").replace("\n", " ")
 
 
 def plain_refusal(code: int) -> bytes:
