@@ -4,6 +4,7 @@ watch events are put together from those bytes."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -83,22 +84,26 @@ def bookmark(definition: Definition, event: WatchEvent) -> Object:
     }
 
 
-def event_line(definition: Definition, event: WatchEvent) -> bytes:
-    """One line of a watch stream."""
-    if event.record is not None:
-        return b'{"type":"%s","object":%s}\n' % (
-            event.kind.encode(),
-            object_bytes(definition, event.record),
-        )
-    obj = event.error if event.error is not None else bookmark(definition, event)
-    return orjson.dumps({"type": event.kind, "object": obj}) + b"\n"
+@lru_cache(maxsize=64)  # a thousand watchers who wait for the same change come one after the other
+def _event_line(event: str, kind: str, api_version: str, tail: bytes) -> bytes:
+    return b'{"type":"%s","object":{"kind":"%s","apiVersion":"%s",%s}\n' % (
+        event.encode(),
+        kind.encode(),
+        api_version.encode(),
+        tail,
+    )
 
 
 async def event_lines(definition: Definition, events: AsyncIterator[WatchEvent]) -> AsyncIterator[bytes]:
+    """The lines of a watch stream; a long one comes in parts, of which the longest is shared by all watchers."""
+    kind, api_version = definition.resource.kind, definition.resource.api_version
     async for event in events:
-        if event.record is not None and len(tail := item_tail(definition, event.record)) > SHARED:
+        if event.record is None:
+            obj = event.error if event.error is not None else bookmark(definition, event)
+            yield orjson.dumps({"type": event.kind, "object": obj}) + b"\n"
+        elif len(tail := item_tail(definition, event.record)) > SHARED:
             yield b'{"type":"%s","object":%s,' % (event.kind.encode(), _type_meta(definition))
             yield tail
             yield b"}\n"
         else:
-            yield event_line(definition, event)
+            yield _event_line(event.kind, kind, api_version, tail)

@@ -52,6 +52,7 @@ class Registry(Protocol):
 
     def opened(self, connection: Connection) -> None: ...
     def closed(self, connection: Connection) -> None: ...
+    def gathers(self, connection: Connection) -> None: ...
 
 
 class Connection(asyncio.Protocol):
@@ -397,7 +398,7 @@ class Connection(asyncio.Protocol):
                         if self._paused:
                             await self._drain()
                     else:
-                        self._flush()
+                        self.flush()
                         write(b"%x\r\n" % len(chunk) if modern else b"")
                         await self._write_large(chunk)
                         write(b"\r\n" if modern else b"")
@@ -407,7 +408,7 @@ class Connection(asyncio.Protocol):
                 if self._lost or self._eof or not self._closing:
                     raise
                 # The server shuts down: the stream ends, but it ends as HTTP says.
-            self._flush()
+            self.flush()
             if modern:
                 write(LAST_CHUNK)
             else:
@@ -418,13 +419,14 @@ class Connection(asyncio.Protocol):
     def _gather(self, data: bytes) -> None:
         """Keep small chunks until the iterator has to wait: events that come together are sent together."""
         if not self._gathered:
-            self._loop.call_soon(self._flush)
+            self._registry.gathers(self)
         self._gathered.append(data)
         self._gathered_size += len(data)
         if self._gathered_size >= WRITE_BUFFER:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what was gathered."""
         if self._gathered and not self._lost:
             self._transport.write(b"".join(self._gathered))
         self._gathered.clear()

@@ -25,6 +25,7 @@ class Listener:
         self._server: asyncio.Server | None = None
         self._empty: asyncio.Future[None] | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._gathering: list[Connection] = []
         self.host = ""
         self.port = 0
 
@@ -55,6 +56,17 @@ class Listener:
         self._connections.discard(connection)
         if not self._connections and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
+
+    def gathers(self, connection: Connection) -> None:
+        """It has something to send when this turn of the loop is over: one callback does for a thousand watchers."""
+        if not self._gathering:
+            self._loop.call_soon(self._flush)
+        self._gathering.append(connection)
+
+    def _flush(self) -> None:
+        gathering, self._gathering = self._gathering, []
+        for connection in gathering:
+            connection.flush()
 
     def _sweep(self) -> None:
         now = self._loop.time()

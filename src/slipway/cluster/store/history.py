@@ -65,11 +65,11 @@ class History:
         self.changes = list(changes)
         self.dropped = 0  # how many changes have been forgotten: a cursor counts from the first ever
         self.oldest = oldest
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: dict[asyncio.Future[None], None] = {}  # in order; a set would wake them in any
 
     def append(self, change: Change) -> None:
         self.changes.append(change)
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         for future in waiting:
             if not future.done():
                 future.set_result(None)
@@ -92,9 +92,8 @@ class History:
     def next_change(self) -> asyncio.Future[None]:
         """Done when a change arrives."""
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
+        self._waiting[future] = None
         return future
 
     def forget_waiter(self, future: asyncio.Future[None]) -> None:
-        if future in self._waiting:
-            self._waiting.remove(future)
+        self._waiting.pop(future, None)
