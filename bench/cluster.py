@@ -1,154 +1,130 @@
-"""The embedded cluster beside kmock, and beside a real kube-apiserver where KUBEBUILDER_ASSETS is set.
+"""The embedded cluster beside kmock, and beside a real kube-apiserver where KUBEBUILDER_ASSETS names its folder.
 
-`make bench WHAT=cluster`. Each server runs in a process of its own over plain http on loopback (the real one over
-its own), full pipeline on: authentication, RBAC, validation, managedFields for ours and the real one; kmock has none
-of these. The client shares the machine, so take ratios, not absolutes.
+`make bench WHAT=cluster`. Rates are answers for each second of processor time that the server used (the real one's
+etcd included), so that a busy machine and the client, which shares it, hardly change them; each kind of request is
+asked of one server after the other, ten requests at a time. kmock has neither TLS nor authentication, RBAC, validation
+or managedFields: ours is measured without TLS beside it, and with TLS beside the real one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
-from bench.load import Ask, config_map, fan_out, per_second
+from bench import peers
+from bench.load import Ask, answers, config_map, delivered
+from bench.peers import Peer
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 MERGE = "application/merge-patch+json"
-OURS = """
-import sys, asyncio
-from slipway.cluster import ClusterOptions, EmbeddedCluster
-async def main():
-    options = ClusterOptions(nodes=0, tls=False, controllers=False, scheduler=False, tokens={"bench": ("bench", ("system:masters",))})
-    async with EmbeddedCluster(options) as cluster:
-        print(cluster.url, flush=True)
-        await asyncio.sleep(3600)
-asyncio.run(main())
-"""
-KMOCK = """
-import sys, asyncio, kmock
-async def main():
-    emulator = kmock.KubernetesEmulator()
-    emulator.resources["v1/configmaps"] = {"kind": "ConfigMap", "namespaced": True, "verbs": {"get", "list", "watch", "create", "patch", "delete", "update"}}
-    async with emulator, kmock.Server(emulator) as server:
-        print(f"http://{server.host}:{server.port}", flush=True)
-        await asyncio.sleep(3600)
-asyncio.run(main())
-"""
+OBJECTS = 10_000
+WATCHERS, WRITES = 100, 50
+Measure = Callable[[Peer], float]
 
 
-@dataclass
-class Figures:
-    """Per second, unless the name says otherwise."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is measured; `more` says whether more is better."""
 
-    start_seconds: float = 0.0
-    idle_mb: float = 0.0
-    create: float = 0.0
-    get: float = 0.0
-    list_500: float = 0.0
-    patch: float = 0.0
-    fan_out: float = 0.0
-    loaded_mb: float = 0.0
+    name: str
+    measure: Measure
+    more: bool = True
+    digits: int = 0
 
 
-def memory_mb(pid: int) -> float:
-    """Resident megabytes of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+def rate(make: Callable[[int], Ask], *, connections: int = 10) -> Measure:
+    """Answers a second of the server's processor."""
+
+    def measure(peer: Peer) -> float:
+        before = peer.cpu_seconds()
+        answered = asyncio.run(answers(peer.target, make, connections=connections))
+        return answered / (peer.cpu_seconds() - before)
+
+    return measure
 
 
-@contextmanager
-def server(code: str) -> Iterator[tuple[str, int, float]]:
-    """URL, pid and seconds from exec to the printed address."""
-    began = time.perf_counter()
-    running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    try:
-        assert running.stdout is not None
-        url = running.stdout.readline().strip()
-        if not url:
-            raise RuntimeError("the server did not start")
-        yield url, running.pid, time.perf_counter() - began
-    finally:
-        running.kill()
-        running.wait()
+def patch(number: int) -> Ask:
+    return Ask("PATCH", f"{MAPS}/c1", b'{"data":{"number":"%d"}}' % number, MERGE)
 
 
-async def measure(url: str, token: str, pid: int, started: float) -> Figures:
-    figures = Figures(start_seconds=started, idle_mb=memory_mb(pid))
-    figures.create = await per_second(url, token, lambda n: Ask("POST", MAPS, config_map(n)))
-    figures.get = await per_second(url, token, lambda n: Ask("GET", f"{MAPS}/c1"))
-    figures.list_500 = await per_second(url, token, lambda n: Ask("GET", f"{MAPS}?limit=500"), connections=4)
-
-    def patch(n: int) -> Ask:
-        return Ask("PATCH", f"{MAPS}/c1", b'{"data":{"number":"%d"}}' % (n + 10**6), MERGE)
-
-    figures.patch = await per_second(url, token, patch, connections=1)
-    figures.fan_out = await fan_out(url, token, MAPS, 100, 50, lambda n: patch(n + 10**7))
-    return figures
+def fan_out(peer: Peer) -> float:
+    """Events a second of the server's processor; what the writes cost is in it."""
+    before = peer.cpu_seconds()
+    seen = asyncio.run(delivered(peer.target, MAPS, WATCHERS, WRITES, lambda n: patch(n + 10**7)))
+    if seen < WATCHERS * WRITES:
+        print(f"  {peer.target.url}: {seen} of {WATCHERS * WRITES} events arrived")
+    return seen / (peer.cpu_seconds() - before)
 
 
-def run(code: str, *, filled: bool) -> Figures:
-    with server(code) as (url, pid, started):
-        figures = asyncio.run(measure(url, "bench", pid, started))
-    if filled:
-        with server(code) as (url, pid, _):
-            before = memory_mb(pid)
-            made = asyncio.run(_fill_exactly(url, pid))
-            figures.loaded_mb = before + made
-    return figures
+def filled(peer: Peer) -> float:
+    """Megabytes with OBJECTS more of them."""
 
-
-async def _fill_exactly(url: str, pid: int) -> float:
-    """Growth in megabytes by 10,000 objects."""
-    before = memory_mb(pid)
-    numbers = iter(range(10_000))
-
-    left = True
-
-    def make(_: int) -> Ask:
-        nonlocal left
-        number = next(numbers, None)
-        if number is None:
-            left = False
-            return Ask("GET", f"{MAPS}/fill0")
+    def make(number: int) -> Ask:
         return Ask("POST", MAPS, config_map(number, f"fill{number}"))
 
-    while left:
-        await per_second(url, "bench", make, seconds=1.0, connections=8)
-    return memory_mb(pid) - before
+    asyncio.run(answers(peer.target, make, seconds=300, most=OBJECTS))
+    return peer.memory_mb()
+
+
+ROWS = [
+    Row("memory at rest, MB", Peer.memory_mb, more=False),
+    Row("creates", rate(lambda n: Ask("POST", MAPS, config_map(n)))),
+    Row("gets", rate(lambda n: Ask("GET", f"{MAPS}/c1"))),
+    Row("lists of 500", rate(lambda n: Ask("GET", f"{MAPS}?limit=500"), connections=4)),
+    Row("merge patches, one client", rate(lambda n: patch(n + 10**6), connections=1)),
+    Row(f"events to {WATCHERS} watchers", fan_out),
+    Row("start to first answer, s", lambda peer: peer.started, more=False, digits=2),
+]
+MEMORY = Row(f"memory with {OBJECTS} objects, MB", filled, more=False)
+
+
+def ratio(row: Row, mine: float, theirs: float) -> str:
+    """How much better ours is, whatever better means."""
+    if not mine or not theirs:
+        return "-"
+    return f"{mine / theirs if row.more else theirs / mine:.1f}x"
 
 
 def main() -> int:
-    print("measuring ours ...", flush=True)
-    ours = run(OURS, filled=True)
-    print("measuring kmock ...", flush=True)
-    try:
-        peer = run(KMOCK, filled=False)
-    except (RuntimeError, OSError) as error:
-        print(f"kmock could not be measured: {error}")
-        return 1
-    rows = [
-        ("creates a second", ours.create, peer.create, True),
-        ("gets a second", ours.get, peer.get, True),
-        ("lists of 500 a second", ours.list_500, peer.list_500, True),
-        ("patches a second, one client", ours.patch, peer.patch, True),
-        ("events a second, 100 watchers", ours.fan_out, peer.fan_out, True),
-        ("start to first address, s", ours.start_seconds, peer.start_seconds, False),
-        ("memory at rest, MB", ours.idle_mb, peer.idle_mb, False),
-    ]
-    print(f"{'':34}{'ours / kmock':>14}{'ours':>12}{'kmock':>12}")
-    for name, mine, theirs, _ in rows:
-        ratio = mine / theirs if theirs else float("nan")
-        print(f"{name:34}{ratio:>13.2f}x{mine:>12.1f}{theirs:>12.1f}")
-    print(f"{'memory with 10,000 objects, MB':34}{'':14}{ours.loaded_mb:>12.1f}")
-    ratio = ours.get / peer.get if peer.get else float("nan")
-    print(f"gets: {ratio:.2f} times kmock")
+    real = peers.has_real()
+    names = ["ours", "kmock", *(["ours, TLS", "apiserver"] if real else [])]
+    head = ["ours/kmock", *(["ours/apiserver"] if real else []), *names]
+    print(
+        f"load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}; rates are per CPU second of the server"
+    )
+    print(f"{'':34}" + "".join(f"{word:>15}" for word in head))
+    ratios: dict[str, str] = {}
+
+    def show(row: Row, figures: list[float]) -> None:
+        pairs = [ratio(row, *figures[:2]), *([ratio(row, *figures[2:])] if real else [])]
+        ratios[row.name] = pairs[-1]
+        cells = [*pairs, *(f"{figure:.{row.digits}f}" for figure in figures)]
+        print(f"{row.name:34}" + "".join(f"{cell:>15}" for cell in cells), flush=True)
+
+    def start(stack: ExitStack) -> list[Peer]:
+        plain = [peers.ours(), peers.kmock()]
+        return [
+            stack.enter_context(p) for p in [*plain, *([peers.ours(tls=True), peers.real()] if real else [])]
+        ]
+
+    with ExitStack() as stack:
+        running = start(stack)
+        for row in ROWS:
+            show(row, [row.measure(peer) for peer in running])
+    with ExitStack() as stack:
+        show(MEMORY, [MEMORY.measure(peer) for peer in start(stack)])
+    with peers.kmock(forgets=False) as peer:
+        asyncio.run(answers(peer.target, lambda n: Ask("POST", MAPS, config_map(n)), most=200))
+        slow = rate(lambda n: Ask("GET", f"{MAPS}/c1"))(peer)
+    print(f"kmock as it comes, which keeps every request: {slow:.0f} gets after 200 requests, and ever fewer")
+    beside = (
+        "a real kube-apiserver" if real else "kmock (KUBEBUILDER_ASSETS is not set: no real kube-apiserver)"
+    )
+    print(f"gets: {ratios['gets']} of {beside}; creates: {ratios['creates']}")
     return 0
 
 
