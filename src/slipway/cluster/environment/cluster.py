@@ -69,6 +69,7 @@ class Cluster:
             try:
                 loop.run_forever()
             finally:
+                loop.run_until_complete(_end_tasks(loop))
                 loop.run_until_complete(loop.shutdown_asyncgens())
                 loop.run_until_complete(loop.shutdown_default_executor())
                 loop.close()
@@ -134,3 +135,11 @@ class Cluster:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+
+
+async def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what callers of `run` gave up waiting for, as asyncio.run does: a loop closes over no pending task."""
+    tasks = asyncio.all_tasks(loop) - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

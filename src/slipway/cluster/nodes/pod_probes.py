@@ -34,9 +34,11 @@ class ContainerProbes:
         else:
             self._has_started()
 
-    def stop(self) -> None:
+    def stop(self) -> list[asyncio.Task[None]]:
+        """Ask no more; the tasks, which have yet to notice that they are cancelled."""
         for task in self._tasks:
             task.cancel()
+        return self._tasks
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))

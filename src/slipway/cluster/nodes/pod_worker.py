@@ -108,7 +108,7 @@ class PodWorker:
     def refresh_files(self) -> None:
         """Something that the pod's volumes show may have changed."""
         if self.state.sandbox is not None and self.around.files and not self.state.torn_down:
-            self._begin(self.volumes.refresh(self.pod))
+            self._begin(self.volumes.refresh, self.pod)
 
     def withdraw(self) -> None:
         """The API has the pod no more: end it at once."""
@@ -125,17 +125,21 @@ class PodWorker:
 
     async def close(self) -> None:
         """Stop looking after the pod; what runs of it is the runtime's to end."""
+        await asyncio.gather(*self._end(), return_exceptions=True)
+
+    def _end(self) -> list[asyncio.Task[None]]:
+        """Cancel all that is under way; the tasks, which have yet to notice."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+        tasks = [*self._tasks]
         for probes in self._probes.values():
-            probes.stop()
-        tasks = [*self._tasks, *self._stopping.values()]
+            tasks += probes.stop()
         if self._reporting is not None:
             tasks.append(self._reporting)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        return tasks
 
     # Deciding
 
@@ -159,7 +163,7 @@ class PodWorker:
             self._timer = asyncio.get_running_loop().call_later(max(0.0, plan.wake - now), self._kick)
         self._report()
         if self.state.withdrawn and self.state.torn_down and not self._closed:
-            self._closed = True
+            self._end()
             shutil.rmtree(self.around.log_folder(self.pod), ignore_errors=True)
             self._gone(self)
 
@@ -168,11 +172,11 @@ class PodWorker:
         match operation:
             case Prepare():
                 state.preparing = True
-                self._begin(self._prepare())
+                self._begin(self._prepare)
             case Start(name):
                 container = state.containers[name]
                 container.phase = Phase.STARTING
-                self._begin(self._start(container, operation.restart))
+                self._begin(self._start, container, operation.restart)
             case Hold(name, until, delay):
                 self._hold(state.containers[name], until, delay)
             case Stop(name, by, message):
@@ -183,20 +187,22 @@ class PodWorker:
                 self._kick()
             case Teardown():
                 state.tearing_down = True
-                self._begin(self._teardown())
+                self._begin(self._teardown)
             case Forget():
                 if not self._forgetting:
                     self._forgetting = True
-                    self._begin(self._forget())
+                    self._begin(self._forget)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(self._guarded(work))
+    def _begin(self, work: Callable[..., Coroutine[Any, Any, None]], *given: Any) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._guarded(work, *given))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Callable[..., Coroutine[Any, Any, None]], *given: Any) -> None:
+        # Called here, not by who begins it: a task that is cancelled before its turn would leave it unawaited.
         try:
-            await work
+            await work(*given)
         except Exception:
             meta = self.pod["metadata"]
             logger.exception("pod %s/%s", meta["namespace"], meta["name"])
@@ -227,7 +233,7 @@ class PodWorker:
         finally:
             state.preparing = False
         if self.volumes.token_lifetime is not None:
-            self._begin(self._renew_tokens())
+            self._begin(self._renew_tokens)
 
     def _prepare_later(self) -> None:
         state = self.state
@@ -294,10 +300,10 @@ class PodWorker:
         self.ended(container.name).clear()
         probes = self._probes[container.name] = ContainerProbes(self, container, spec)
         probes.start()
-        self._begin(self._await_end(container, spec, attempt, id))
+        self._begin(self._await_end, container, spec, attempt, id)
         hook = (spec.get("lifecycle") or {}).get("postStart")
         if hook:
-            self._begin(self._after_start(container, hook))
+            self._begin(self._after_start, container, hook)
 
     async def _after_start(self, container: ContainerState, hook: Object) -> None:
         good, message = await run_hook(self, container, hook, None)
@@ -373,7 +379,7 @@ class PodWorker:
         self._event("Warning", "Failed", f"Error: {error.reason}", container)
         self._wait_for(container, error.reason, error.message)
         if error.reason == "ErrImagePull":
-            self._begin(self._pull_back_off(container, name, error))
+            self._begin(self._pull_back_off, container, name, error)
 
     async def _pull_back_off(self, container: ContainerState, name: str, error: ImageError) -> None:
         await self.around.clock.sleep(_PULL_SHOWN)
@@ -416,8 +422,7 @@ class PodWorker:
             if message == "FailedPostStartHook":
                 shown = "FailedPostStartHook"
             self._event("Normal", "Killing", shown, container)
-        work = self._guarded(self._stopping_of(container, by, again))
-        self._stopping[container.name] = asyncio.create_task(work)
+        self._stopping[container.name] = self._begin(self._stopping_of, container, by, again)
 
     async def _stopping_of(self, container: ContainerState, by: float, again: bool) -> None:
         clock, runtime, id = self.around.clock, self.around.runtime, container.id
