@@ -301,6 +301,19 @@ def test_the_cluster_describes_itself(shell: Shell) -> None:
     shell.ok("get nodes -o wide", "Ready")
     shell.ok("describe node", "Allocatable")
     shell.ok("config view --minify", "server: https://127.0.0.1")
+    shell.ok("cluster-info dump", r"==== START logs for container|\"kind\": \"NodeList\"")
+    shell.ok("top nodes", "MEMORY")
+
+
+def test_top_shows_what_pods_use(shell: Shell) -> None:
+    shell.ok("create -f -", "created", text=pod("sleeper"))
+    shell.ok("wait --for=condition=Ready pod/sleeper --timeout=60s")
+    deadline = time.monotonic() + 60
+    while shell.call("top", "pod", "sleeper", "--containers").returncode != 0:  # measured before it ran
+        assert time.monotonic() < deadline, "the pod is not measured"
+        time.sleep(0.5)
+    shell.ok("top pod sleeper --containers", r"sleeper +main +\d+m +\d+Mi")
+    shell.fails("top pod nothing", "not found")
 
 
 @pytest.mark.cluster(nodes=2)

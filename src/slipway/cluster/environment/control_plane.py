@@ -45,6 +45,7 @@ from slipway.cluster.server.metrics import Metrics
 from slipway.cluster.server.oidc import CONFIGURATION, KEYS, TokenDocuments
 from slipway.cluster.server.openapi import OpenApiDocuments
 from slipway.cluster.server.pod_streams import PodStreams
+from slipway.cluster.server.resource_metrics import ResourceMetrics
 from slipway.cluster.store import Journal, Store
 
 
@@ -110,13 +111,19 @@ class ControlPlane:
             documents.by_prefix[path] = TokenDocuments(signer, lambda: plane.address)
         documents.by_prefix["/metrics"] = Metrics(store, definitions, options.version, clock)
         kubelets: dict[str, Kubelet] = {}
+        usage = ResourceMetrics(registry, kubelets)
         api = ApiServer(
             registry,
             authenticator,
             Impersonation(authorizer),
             authorizer,
             documents,
-            {**object_subresources(registry, signer), **PodStreams(registry, kubelets).handlers()},
+            {
+                **object_subresources(registry, signer),
+                **PodStreams(registry, kubelets).handlers(),
+                ("nodes.metrics.k8s.io", ""): usage,
+                ("pods.metrics.k8s.io", ""): usage,
+            },
             Reviews(registry, authorizer, signer, [tokens]),
         )
         plane = cls(options, clock, store, registry, api, documents, tokens, signer, admin_token, kubelets)

@@ -79,30 +79,30 @@ class KubeletService:
             ) from None
 
     async def stats(self) -> dict[str, Any]:
-        """`node` and `pods`: CPU in cores since the last call, memory in bytes."""
-        pods = []
+        """`node` and `pods`: CPU in cores since the last call, `seconds` ago; memory in bytes."""
+        pods, running = [], set()
         for worker in list(self._agent.workers.values()):
-            containers = []
-            for state in worker.state.containers.values():
-                if state.phase is Phase.RUNNING:
-                    cpu, memory = await self._usage(worker, state)
-                    containers.append({"name": state.name, "cpu": cpu, "memory": memory})
+            states = [one for one in worker.state.containers.values() if one.phase is Phase.RUNNING]
+            running |= {one.id for one in states}
+            containers = [{"name": one.name, **await self._usage(worker, one)} for one in states]
             if containers:
                 meta = worker.pod["metadata"]
                 pods.append({"namespace": meta["namespace"], "name": meta["name"], "containers": containers})
+        self._used = {id: last for id, last in self._used.items() if id in running}
         rows = [row for pod in pods for row in pod["containers"]]
         total = {"cpu": sum(row["cpu"] for row in rows), "memory": sum(row["memory"] for row in rows)}
         return {"node": {"name": self._agent.facts.name, **total}, "pods": pods}
 
-    async def _usage(self, worker: PodWorker, state: ContainerState) -> tuple[float, int]:
+    async def _usage(self, worker: PodWorker, state: ContainerState) -> dict[str, float]:
         try:
-            seconds, memory = await worker.around.runtime.usage(state.id)
+            used, memory = await worker.around.runtime.usage(state.id)
         except RuntimeFailure:
-            return 0.0, 0
+            return {"cpu": 0.0, "memory": 0, "seconds": 0.0}
         now = worker.around.clock.now()
         since, before = self._used.get(state.id, (state.started_at, 0.0))
-        self._used[state.id] = (now, seconds)
-        return max(0.0, (seconds - before) / max(now - since, 0.001)), memory
+        self._used[state.id] = (now, used)
+        seconds = max(now - since, 0.001)
+        return {"cpu": max(0.0, used - before) / seconds, "memory": memory, "seconds": seconds}
 
     def _pod(self, namespace: str, pod: str) -> PodWorker:
         worker = self._agent.worker(namespace, pod)

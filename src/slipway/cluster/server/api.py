@@ -322,7 +322,7 @@ def _check_terminating(request: Request, call: Call) -> None:
     """While a CRD is being deleted discovery offers its objects no writes, yet finalizers must be removable:
     changes are taken, creating is forbidden. Every other verb that is not served is not allowed."""
     resource = call.resource
-    if not resource.custom or call.verb not in {"create", "update", "patch"}:
+    if not (resource.custom and resource.stored) or call.verb not in {"create", "update", "patch"}:
         raise method_not_allowed()
     if call.verb == "create":
         metadata = object_body(request, resource.kind).get("metadata")
