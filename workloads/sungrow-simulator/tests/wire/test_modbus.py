@@ -84,6 +84,15 @@ async def test_stop_frees_every_port_also_with_clients_on_it(plant, raw):
     assert again == ports
 
 
+async def test_stop_does_not_wait_for_a_handshake_that_never_ends(plant, raw):
+    ports = await plant.open("--tls", "0", "--winet2", "0")
+    for port in ports.values():
+        await raw(port)
+    async with asyncio.timeout(30):
+        await plant.close()
+    assert await plant.open("--tls", str(ports["tls"]), "--winet2", str(ports["winet2"])) == ports
+
+
 async def test_a_port_that_is_taken_leaves_none_of_the_others_open(plant):
     taken = (await plant.open())["modbus"]
     with pytest.raises(OSError, match="address already in use"):

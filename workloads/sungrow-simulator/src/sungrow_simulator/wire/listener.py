@@ -48,7 +48,7 @@ class Listener:
         self.host, self.port = host, self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """End every connection and free the port."""
+        """End every connection and free the port; who is still in a TLS handshake is not waited for."""
         if self._server is None:
             return
         server, self._server = self._server, None
@@ -58,7 +58,6 @@ class Listener:
             writer.transport.abort()
             talk.cancel()
         await asyncio.gather(*talks, return_exceptions=True)
-        await server.wait_closed()
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until the client leaves or breaks the protocol."""
