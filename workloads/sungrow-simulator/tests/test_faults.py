@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -88,3 +89,10 @@ def test_a_wrong_schedule_is_refused_with_the_place(document: object, said: str)
 
 def test_a_schedule_may_name_each_port_that_opens() -> None:
     assert set(PORTS) == set(opening.PORTS)
+
+
+def test_the_document_says_what_each_fault_is() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "faults.md").read_text()
+    for fault in Fault:
+        assert fault.exception or f"| `{fault}` | {fault.meaning} |" in text
+    assert "| `exception-1` to `-6`, `exception-11` |" in text

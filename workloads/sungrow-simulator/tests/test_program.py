@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
+import pty
 import re
+import select
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from sungrow_simulator.cli import main
 
 PROGRAM = str(Path(sys.executable).parent / "sungrow-simulator")
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([PROGRAM, *words], capture_output=True, text=True, timeout=120)
+
+
+def use(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """What the program exits with, in this process."""
+    monkeypatch.setattr(sys, "argv", ["sungrow-simulator", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
 
 
 class Running:
@@ -63,10 +80,12 @@ def test_without_a_terminal_it_prints_a_line_for_each_quarter_of_an_hour_and_end
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("SH10RT serial A2290300001, unit 1: modbus 127.0.0.1:")
-    times = [line[:16] for line in lines[1:-1]]
-    assert times[0] == "2026-06-21 09:00"
-    assert len(times) == len({time[:13] + str(int(time[14:16]) // 15) for time in times}) >= 6 * 4
-    assert lines[-1].startswith("6.0 simulated hours: made ")
+    times = [line[:16] for line in lines[1:-2]]
+    assert times == [
+        f"2026-06-21 {hour:02}:{minute:02}" for hour in range(9, 15) for minute in range(0, 60, 15)
+    ] + ["2026-06-21 15:00"]
+    assert lines[-2].startswith("6.0 simulated hours: made ")
+    assert lines[-1] == "0 requests on 0 connections"
 
 
 def test_the_same_seed_gives_the_same_registers_and_another_seed_others(tmp_path: Path) -> None:
@@ -85,7 +104,7 @@ def test_a_signal_ends_it_with_zero_and_frees_its_ports(number: signal.Signals) 
         assert running.ask()[9:] == struct.pack(">H", 0x0E03)
         code, out, err = running.end(number)
         assert (code, err) == (0, "")
-        assert "1 requests on 1 connections" in out.splitlines()[-1]
+        assert "1 request on 1 connection" in out.splitlines()[-1]
         with pytest.raises(OSError):
             running.ask()
 
@@ -134,14 +153,19 @@ def test_a_running_one_is_dumped_and_the_dump_is_served_like_it(tmp_path: Path) 
         (["--control", "x"], "'x' is not a port"),
         (["--units", "1,300"], "no list of unit ids"),
         (["--speed"], "unrecognized arguments: --speed"),
+        (["--connections", "0"], "'0' is not a whole number from 1 on"),
+        (["--login", "admin"], "write USER:PASSWORD"),
+        (["--serial", "A 1"], "allowed are 1 to 20 letters and digits"),
+        (["--host", "192.0.2.1"], "it must be an address of this machine"),
         (["fault", "sillent"], "did you mean silent?"),
+        (["faultz"], "did you mean fault?"),
     ],
 )
-def test_wrong_use_is_one_line_that_says_what_is_allowed(words: list[str], text: str) -> None:
-    done = run(*words)
-    assert done.returncode == 2
-    assert text in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+def test_wrong_use_is_one_line_that_says_what_is_allowed(
+    words: list[str], text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert use(monkeypatch, *words) == 2
+    assert text in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -152,13 +176,19 @@ def test_wrong_use_is_one_line_that_says_what_is_allowed(words: list[str], text:
         ("silent", "expected a list of rows under `faults`"),
     ],
 )
-def test_a_wrong_schedule_names_the_file_and_the_place(tmp_path: Path, content: str, text: str) -> None:
+def test_a_wrong_schedule_names_the_file_and_the_place(
+    tmp_path: Path,
+    content: str,
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     path = tmp_path / "faults.yaml"
     path.write_text(content)
-    done = run("--faults", str(path))
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"sungrow-simulator: {path}: ")
-    assert text in done.stderr
+    assert use(monkeypatch, "--faults", str(path)) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"sungrow-simulator: {path}: ")
+    assert text in said
 
 
 def test_a_port_in_use_and_a_missing_file_are_said_in_one_line(tmp_path: Path) -> None:
@@ -166,13 +196,79 @@ def test_a_port_in_use_and_a_missing_file_are_said_in_one_line(tmp_path: Path) -
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         done = run("--modbus", str(taken.getsockname()[1]))
-    assert done.returncode == 1
+    assert done.returncode == 2
+    assert done.stderr.startswith("sungrow-simulator: --modbus ")
     assert "address already in use; choose another port, or 0" in done.stderr
     done = run("--replay", str(tmp_path / "none.json"))
     assert (done.returncode, done.stderr) == (
-        1,
+        2,
         f"sungrow-simulator: {tmp_path / 'none.json'}: No such file or directory\n",
     )
+
+
+def test_a_reader_that_has_seen_enough_ends_it_without_a_word() -> None:
+    process = subprocess.Popen(
+        [PROGRAM, "--fast", "100000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=120) == 1
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+class Terminal:
+    """The program on a terminal of its own."""
+
+    def __init__(self, *words: str) -> None:
+        self.here, there = pty.openpty()
+        self.before = termios.tcgetattr(there)
+        self.process = subprocess.Popen(
+            [PROGRAM, *words], stdin=there, stdout=there, stderr=there, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0), env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
+        )  # fmt: skip
+        self.there = there
+        self.shown = ""
+
+    def until(self, text: str) -> None:
+        """Read what is drawn until this is, from here on."""
+        self.shown, limit = "", time.monotonic() + 120
+        while text not in self.shown:
+            ready, _, _ = select.select([self.here], [], [], 10)
+            assert time.monotonic() < limit, f"{text!r} was never drawn"
+            if not ready:
+                continue
+            self.shown += os.read(self.here, 1 << 16).decode(errors="replace")
+
+    def press(self, keys: str) -> None:
+        os.write(self.here, keys.encode())
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.here)
+        os.close(self.there)
+
+
+def test_on_a_terminal_a_day_passes_and_keys_steer_it() -> None:
+    terminal = Terminal("--fast", "1440", "--start", "2026-06-21T05:00", "--modbus", "0")
+    try:
+        terminal.until("21 Jun 2026")
+        terminal.until("modbus 127.0.0.1:")
+        terminal.press(" ")
+        terminal.until("paused")
+        terminal.press(" +")
+        terminal.until("2880 x real time")
+        terminal.press("--")
+        terminal.until("720 x real time")
+        terminal.press("q")
+        terminal.until("simulated hours: made")
+        assert terminal.process.wait(timeout=120) == 0
+        assert termios.tcgetattr(terminal.there) == terminal.before
+    finally:
+        terminal.close()
 
 
 def test_steering_nobody_says_how_to_start_one() -> None:

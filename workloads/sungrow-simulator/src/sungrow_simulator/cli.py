@@ -6,11 +6,15 @@ import argparse
 import asyncio
 import difflib
 import json
+import os
 import re
 import sys
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -20,7 +24,7 @@ from sungrow_simulator.inverter import Inverter
 from sungrow_simulator.profiles import ProfileError, all_profiles, profile
 from sungrow_simulator.simulation import Model, Recorded, serve
 from sungrow_simulator.steering import DEFAULT_PORT, SteeringError, ask
-from sungrow_simulator.wire.opening import PORTS, add_arguments, port_number
+from sungrow_simulator.wire.opening import PORTS, ListenError, add_arguments, port_number
 
 EXAMPLES = """examples:
   sungrow-simulator --profile SH10RT --fast 60 --modbus 5020      an hour passes in a minute
@@ -42,21 +46,31 @@ def main() -> None:
     words = sys.argv[1:]
     commands = {"fault": _fault, "faults": _faults, "dump": _dump}
     try:
-        if words and words[0] in commands:
+        if not words or words[0].startswith("-"):
+            _simulate(words)
+        elif words[0] in commands:
             commands[words[0]](words[1:])
         else:
-            _simulate(words)
-    except (UsageError, ProfileError, FaultError, DumpError) as error:
-        print(f"sungrow-simulator: {error}", file=sys.stderr)
-        sys.exit(WRONG_USE)
+            raise UsageError(f"{words[0]!r} is no command: {_nearest(words[0], commands)}")
+    except BrokenPipeError:  # who read the lines has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except (UsageError, ProfileError, FaultError, DumpError, ListenError) as error:
+        _fail(str(error), WRONG_USE)
     except SteeringError as error:
-        print(f"sungrow-simulator: {error}", file=sys.stderr)
-        sys.exit(FAILED)
+        _fail(str(error), FAILED)
     except OSError as error:
-        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
-        hint = "" if error.filename else "; choose another port, or 0 for a free one"
-        print(f"sungrow-simulator: {what}{hint}", file=sys.stderr)
-        sys.exit(FAILED)
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), WRONG_USE)
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    print(f"sungrow-simulator: {text}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _nearest(given: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(given, known := list(known), 1)
+    return f"did you mean {near[0]}?" if near else f"choose {', '.join(known)}"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -72,7 +86,8 @@ def parser() -> argparse.ArgumentParser:
     plant = found.add_argument_group("the plant")
     plant.add_argument("--profile", default="SH10RT", metavar="MODEL", help="what is simulated (default %(default)s)")  # fmt: skip
     plant.add_argument("--list-profiles", action="store_true", help="show the models and end")
-    plant.add_argument("--seed", type=int, default=1, help="of clouds and house: the same seed gives the same day")  # fmt: skip
+    plant.add_argument("--serial", type=_serial, metavar="TEXT", help="serial number, to tell several apart (default A2290300001)")  # fmt: skip
+    plant.add_argument("--seed", type=int, default=1, metavar="N", help="of clouds and house: the same seed gives the same day")  # fmt: skip
     plant.add_argument("--latitude", type=_latitude, default=48.0, metavar="DEGREES", help="how high the sun climbs; south is negative (default %(default)g)")  # fmt: skip
     plant.add_argument("--replay", type=Path, metavar="FILE", help="serve the registers of a dump instead of a plant")  # fmt: skip
     time = found.add_argument_group("time")
@@ -83,9 +98,10 @@ def parser() -> argparse.ArgumentParser:
     more.add_argument("--faults", type=Path, metavar="FILE", help="schedule of what goes wrong on the wire (YAML)")  # fmt: skip
     more.add_argument("--control", type=port_number, nargs="?", const=DEFAULT_PORT, metavar="PORT", help=f"port on this machine by which `fault`, `faults` and `dump` steer it (without a value {DEFAULT_PORT})")  # fmt: skip
     more.add_argument("--dump", type=Path, metavar="FILE", help="write the registers, as they are after --hours, and end without listening")  # fmt: skip
-    add_arguments(found)
-    found.add_argument("--port", type=port_number, dest="modbus", metavar="PORT", help="the same as --modbus")
-    found.add_argument("--units", type=_units, metavar="N[,N]", help="unit ids that answer (default 1, or the dump's)")  # fmt: skip
+    transports = add_arguments(found)
+    transports.add_argument("--port", type=port_number, dest="modbus", metavar="PORT", help="the same as --modbus")  # fmt: skip
+    transports.add_argument("--units", type=_units, metavar="N[,N]", help="unit ids that answer (default 1, or the dump's)")  # fmt: skip
+    found.add_argument("--version", action="version", version=f"%(prog)s {version('sungrow-simulator')}")
     found.add_argument("--lines", action="store_true", help="a line for each quarter of an hour, also on a terminal")  # fmt: skip
     return found
 
@@ -115,7 +131,9 @@ def _subject(options: argparse.Namespace) -> Model | Recorded:
     except ProfileError as error:
         near = difflib.get_close_matches(options.profile.upper(), list(all_profiles()), 1, 0.5)
         raise UsageError(f"--profile: {error}" + (f" (did you mean {near[0]}?)" if near else "")) from None
-    return Model(Inverter(found.name, options.start, options.seed, latitude=options.latitude))
+    if options.serial is not None:
+        found = replace(found, serial=options.serial)
+    return Model(Inverter(found, options.start, options.seed, latitude=options.latitude))
 
 
 def profile_table() -> str:
@@ -140,9 +158,9 @@ def _steering_parser(name: str, what: str) -> argparse.ArgumentParser:
 
 
 def _fault(words: list[str]) -> None:
-    what = "Schedule a fault in a simulator that runs with --control.\n\nfaults: " + ", ".join(Fault)
-    found = _steering_parser("fault", what)
-    found.add_argument("name", metavar="FAULT", help="one of those above, or `clear` to forget all that is scheduled")  # fmt: skip
+    found = _steering_parser("fault", "Schedule a fault in a simulator that runs with --control.")
+    found.epilog = "faults:\n" + "\n".join(f"  {fault:21} {fault.meaning}" for fault in Fault)
+    found.add_argument("name", metavar="FAULT", help="one of those below, or `clear` to forget all that is scheduled")  # fmt: skip
     found.add_argument("--times", type=int, metavar="N", help="for so many answers or connections (default: until clear)")  # fmt: skip
     found.add_argument("--skip", type=int, metavar="N", help="let so many pass first")
     found.add_argument("--at", metavar="HH:MM", help="from that simulated time of today on")
@@ -155,9 +173,7 @@ def _fault(words: list[str]) -> None:
         _print_status(ask(port, {"do": "clear"}))
         return
     if options["name"] not in list(Fault):
-        near = difflib.get_close_matches(options["name"], list(Fault), 1)
-        hint = f"did you mean {near[0]}?" if near else f"choose {', '.join(Fault)}"
-        raise UsageError(f"fault {options['name']!r} is unknown: {hint}")
+        raise UsageError(f"fault {options['name']!r} is unknown: {_nearest(options['name'], Fault)}")
     row = {"fault": options.pop("name")} | {name: given for name, given in options.items() if given is not None}  # fmt: skip
     _print_status(ask(port, {"do": "fault", "row": row}))
 
@@ -226,6 +242,14 @@ def _latitude(text: str) -> float:
     if not -90 <= number <= 90:
         raise argparse.ArgumentTypeError(f"{text!r} is not a latitude: allowed are -90 to 90")
     return number
+
+
+def _serial(text: str) -> str:
+    if not (1 <= len(text) <= 20 and text.isascii() and text.isalnum()):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no serial number: allowed are 1 to 20 letters and digits"
+        )
+    return text
 
 
 def _units(text: str) -> tuple[int, ...]:

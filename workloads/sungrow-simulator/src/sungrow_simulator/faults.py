@@ -16,29 +16,37 @@ from typing import Any
 
 
 class Fault(StrEnum):
-    """What can go wrong. The first group meets connections, the last the users of a WiNet dongle, the rest requests."""
+    """What can go wrong, and what a client meets then."""
 
-    REFUSE = "refuse"  # the connection is closed as soon as it is made
-    RESET = "reset"  # the connection is reset instead of an answer
-    SILENT = "silent"  # no answer
-    SLOW = "slow"  # the answer comes one byte a second
-    HALF = "half"  # half of the answer, and then nothing
-    WRONG_TRANSACTION = "wrong-transaction"  # the answer to another request
-    WRONG_UNIT = "wrong-unit"  # the answer of another unit
-    EXCEPTION_1 = "exception-1"
-    EXCEPTION_2 = "exception-2"
-    EXCEPTION_3 = "exception-3"
-    EXCEPTION_4 = "exception-4"
-    EXCEPTION_5 = "exception-5"
-    EXCEPTION_6 = "exception-6"
-    EXCEPTION_11 = "exception-11"
-    SHORT = "short"  # fewer words than were asked for
-    OVERSIZE = "oversize"  # a length that no frame can have
-    GARBAGE = "garbage"  # bytes that are no frame
-    TOKEN_EXPIRED = "token-expired"  # WiNet: result code 106
-    LOGIN_REFUSED = "login-refused"  # WiNet of the second generation: the password is wrong
-    TAKEN_OVER = "taken-over"  # WiNet: notice 100, another user came
-    CERTIFICATE_CHANGED = "certificate-changed"  # TLS: another key pair from the next connection on
+    meaning: str
+
+    def __new__(cls, name: str, meaning: str = "") -> Fault:
+        fault = str.__new__(cls, name)
+        fault._value_ = name
+        fault.meaning = meaning
+        return fault
+
+    REFUSE = "refuse", "the connection ends as soon as it is made"
+    RESET = "reset", "the connection is reset instead of an answer"
+    SILENT = "silent", "no answer"
+    SLOW = "slow", "the answer comes one byte a second"
+    HALF = "half", "half of the answer, and then nothing"
+    WRONG_TRANSACTION = "wrong-transaction", "the answer to another request"
+    WRONG_UNIT = "wrong-unit", "the answer of another unit"
+    EXCEPTION_1 = "exception-1", "Modbus exception 1, illegal function"
+    EXCEPTION_2 = "exception-2", "Modbus exception 2, illegal address"
+    EXCEPTION_3 = "exception-3", "Modbus exception 3, illegal value"
+    EXCEPTION_4 = "exception-4", "Modbus exception 4, device failure"
+    EXCEPTION_5 = "exception-5", "Modbus exception 5, acknowledged, not yet done"
+    EXCEPTION_6 = "exception-6", "Modbus exception 6, device busy"
+    EXCEPTION_11 = "exception-11", "Modbus exception 11, no device behind the gateway"
+    SHORT = "short", "the last word is missing"
+    OVERSIZE = "oversize", "a length that no frame can have"
+    GARBAGE = "garbage", "bytes that are no frame"
+    TOKEN_EXPIRED = "token-expired", "WiNet: result code 106 until the next login"
+    LOGIN_REFUSED = "login-refused", "WiNet-S2: the password is wrong"
+    TAKEN_OVER = "taken-over", "WiNet: notice 100, another user came"
+    CERTIFICATE_CHANGED = "certificate-changed", "TLS: another key pair from the next connection on"
 
     @property
     def exception(self) -> int:

@@ -18,8 +18,10 @@ class Inverter:
     Addresses are documented ones (wire address + 1); tables are `input` and `holding`.
     """
 
-    def __init__(self, model: str, start: datetime, seed: int = 1, *, latitude: float = 48.0) -> None:
-        self.profile: Profile = profile(model)
+    def __init__(
+        self, model: str | Profile, start: datetime, seed: int = 1, *, latitude: float = 48.0
+    ) -> None:
+        self.profile = profile(model) if isinstance(model, str) else model
         self.plant = Plant(self.profile, start, seed=seed, latitude=latitude)
         self.control = Control(self.profile)
         self.faults = Faults(lambda: self.now)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from sungrow_simulator.energy import Energy
+from sungrow_simulator.faults import Rule
 from sungrow_simulator.inverter import Inverter
 
 SLOTS = 48  # columns of a day, half an hour each
 BLOCKS = " ▁▂▃▄▅▆▇█"
 BAR = 32  # columns of a bar
-YELLOW, BLUE, GREEN, RED, BOLD, DIM = 33, 34, 32, 31, 1, 2
+SUN_ROWS = 4
+YELLOW, BLUE, GREEN, RED, BOLD = 33, 34, 32, 31, 1
 
 
 @dataclass
@@ -43,14 +46,12 @@ def line(inverter: Inverter) -> str:
     )
 
 
-def screen(inverter: Inverter, day: Day, *, speed: float, listening: str, colour: bool = True) -> list[str]:
+def screen(inverter: Inverter, day: Day) -> list[str]:
     """The whole picture, line by line."""
-    paint = _paint if colour else _plain
     plant, flows, profile = inverter.plant, inverter.plant.flows, inverter.profile
     most = max(profile.rated_w, sum(profile.peak_w))
     rows = [
-        paint(BOLD, f"{profile.name}  serial {profile.serial}") + f"   {plant.now:%A %d %B %Y  %H:%M}"
-        + paint(DIM, f"   {speed:g} x real time"),
+        paint(BOLD, f"{profile.name}  serial {profile.serial}") + f"   {plant.now:%a %d %b %Y  %H:%M}",
         "",
         f"  sun      {paint(YELLOW, bar(flows.pv_w / most))} {flows.pv_w:7,} W",
         f"  house    {paint(BLUE, bar(flows.load_w / most))} {flows.load_w:7,} W",
@@ -66,25 +67,28 @@ def screen(inverter: Inverter, day: Day, *, speed: float, listening: str, colour
     )
     if not inverter.control.orders.running:
         rows.append(paint(RED, "  the inverter is stopped (start/stop register)"))
-    rows += ["", "           " + "".join(f"{hour:<8}" for hour in range(0, 24, 4))]
-    rows.append(f"  sun      {paint(YELLOW, curve(day.sun, most))}")
-    rows.append(f"  house    {paint(BLUE, curve(day.house, most))}")
-    if profile.battery_wh:
-        rows.append(f"  charge   {paint(GREEN, curve(day.charge, 1.0))}")
-    rows += [
-        "",
-        f"  today    {energies(plant.energy.today)}",
-        f"  ever     {energies(plant.energy.total)}",
-        "",
-    ]
-    rows.append(f"  {traffic(inverter.faults.counters)}")
-    waiting = inverter.faults.rules
-    if waiting:
-        rows.append(
-            paint(RED, f"  faults scheduled: {', '.join(sorted({str(rule.fault) for rule in waiting}))}")
-        )
-    rows += [paint(DIM, f"  {listening}"), paint(DIM, "  Ctrl-C ends it")]
+    rows += ["", *_curves(day, most, battery=bool(profile.battery_wh)), ""]
+    rows += [f"  today    {energies(plant.energy.today)}", f"  ever     {energies(plant.energy.total)}", ""]
+    rows += [f"  {traffic(inverter.faults.counters)}", *scheduled(inverter.faults.rules)]
     return rows
+
+
+def _curves(day: Day, most: float, *, battery: bool) -> list[str]:
+    """The day so far, below its hours."""
+    rows = [f"  {most / 1000:3.0f} kW   " + "".join(f"{hour:<8}" for hour in range(0, 24, 4))]
+    *upper, lowest = chart(day.sun, most, SUN_ROWS)
+    rows += [f"           {paint(YELLOW, row)}" for row in upper]
+    rows.append(f"  sun      {paint(YELLOW, lowest)}")
+    rows.append(f"  house    {paint(BLUE, curve(day.house, most))}")
+    if battery:
+        rows.append(f"  charge   {paint(GREEN, curve(day.charge, 1.0))}")
+    return rows
+
+
+def scheduled(rules: Iterable[Rule]) -> list[str]:
+    """Which faults are yet to come, as rows of the picture."""
+    names = ", ".join(sorted({str(rule.fault) for rule in rules}))
+    return [paint(RED, f"  faults scheduled: {names}")] if names else []
 
 
 def bar(share: float) -> str:
@@ -102,6 +106,17 @@ def curve(values: list[int | None] | list[float | None], most: float) -> str:
     )
 
 
+def chart(values: list[int | None], most: float, height: int) -> list[str]:
+    """Columns as high as `height` rows, from the top row down."""
+    eighths = [
+        None if value is None else max(1, round(min(1.0, value / most) * 8 * height)) for value in values
+    ]
+    return [
+        "".join(" " if high is None else BLOCKS[max(0, min(8, high - 8 * row))] for high in eighths)
+        for row in reversed(range(height))
+    ]
+
+
 def energies(counted: Mapping[str, float]) -> str:
     """Energies in kWh, in words."""
     shown = (
@@ -112,9 +127,9 @@ def energies(counted: Mapping[str, float]) -> str:
 
 def traffic(counters: Mapping[str, int]) -> str:
     """What was asked so far, and what went wrong by schedule."""
-    text = f"{counters.get('requests', 0):,} requests on {counters.get('connections', 0):,} connections"
+    text = f"{_many(counters.get('requests', 0), 'request')} on {_many(counters.get('connections', 0), 'connection')}"
     if counters.get("writes"):
-        text += f", {counters['writes']:,} writes"
+        text += f", {_many(counters['writes'], 'write')}"
     injected = [
         f"{name.removeprefix('faults.')} {count}"
         for name, count in sorted(counters.items())
@@ -124,14 +139,30 @@ def traffic(counters: Mapping[str, int]) -> str:
 
 
 def summary(begun: datetime, now: datetime, energy: Energy, counters: Mapping[str, int]) -> str:
-    """What a run was, when it ends."""
+    """What a run was, when it ends: the balance of its energies, and its traffic."""
     hours = (now - begun).total_seconds() / 3600
-    return f"{hours:.1f} simulated hours: {energies(energy.total)}; {traffic(counters)}"
+    return f"{hours:.1f} simulated hours: {balance(energy.total)}\n{traffic(counters)}"
 
 
-def _paint(code: int, text: str) -> str:
-    return f"\x1b[{code}m{text}\x1b[0m"
+def balance(counted: Mapping[str, float]) -> str:
+    """What came and where it went, in kWh; the sums agree as they are shown."""
+    came = {"made": "pv", "bought": "import", "from the battery": "discharge"}
+    went = {"used": "load", "sold": "export", "into the battery": "charge"}
+    without = () if counted["charge"] or counted["discharge"] else ("from the battery", "into the battery")
+    sides = [
+        {word: round(counted[name] / 1000, 1) for word, name in side.items() if word not in without}
+        for side in (came, went)
+    ]
+    sides[1]["lost"] = sum(sides[0].values()) - sum(sides[1].values())
+    return (
+        " = ".join(" + ".join(f"{word} {kwh:.1f}" for word, kwh in side.items()) for side in sides) + " kWh"
+    )
 
 
-def _plain(code: int, text: str) -> str:
-    return text
+def _many(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def paint(code: int, text: str) -> str:
+    """In a colour, or without where the person wants none (NO_COLOR)."""
+    return text if os.environ.get("NO_COLOR") else f"\x1b[{code}m{text}\x1b[0m"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
+import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
@@ -26,7 +29,21 @@ PORTS = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+class ListenError(OSError):
+    """Nothing can listen there; the text names the option, the place and what to do."""
+
+    def __init__(self, option: str, host: str, port: int, error: OSError) -> None:
+        if isinstance(error, socket.gaierror):
+            text = f"--host {host}: {error.strerror}"
+        elif error.errno in (errno.EADDRINUSE, errno.EACCES):
+            why = os.strerror(error.errno).lower()
+            text = f"--{option} {port}: {host}:{port}: {why}; choose another port, or 0 for a free one"
+        else:
+            text = f"--host {host}: {os.strerror(error.errno or 0).lower()}; it must be an address of this machine"
+        super().__init__(text)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """The options that say what listens, and where."""
     group = parser.add_argument_group("transports", "a port of 0 takes a free one; none given: --modbus 0")
     for name, what in PORTS.items():
@@ -35,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--connections", type=_at_least_one, metavar="N", default=4, help="most connections to a Modbus port at once (default %(default)s)")  # fmt: skip
     group.add_argument("--key", choices=["key", "zeros", "ones"], default="key", help="what the encrypted variant offers; zeros and ones mean no encryption")  # fmt: skip
     group.add_argument("--login", type=_login, default="admin:pw8888", metavar="USER:PASSWORD", help="of the WiNet-S2 (default %(default)s)")  # fmt: skip
+    return group
 
 
 @dataclass
@@ -81,9 +99,12 @@ async def start(
         for name, port in asked.items():
             if port is not None:
                 listener = made[name]()
-                await listener.start(options.host, port)
+                try:
+                    await listener.start(options.host, port)
+                except OSError as error:
+                    raise ListenError(name, options.host, port, error) from None
                 servers.listeners[name] = listener
-    except OSError:
+    except ListenError:
         await servers.stop()
         raise
     return servers
