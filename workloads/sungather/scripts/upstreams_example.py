@@ -16,18 +16,18 @@ import os
 import re
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
+from broker_witness import Witness
 
 INVERTER, BROKER, DATABASE, PAGE = (
     "192.168.1.100",
@@ -97,27 +97,6 @@ def listens(host: str, port: int) -> bool:
         return True
 
 
-def retained() -> Iterator[tuple[str, str]]:
-    """What the broker keeps: topic and payload (MQTT 3.1.1, written here so that it is a witness)."""
-    with socket.create_connection((BROKER, 1883), 5) as link:
-        link.settimeout(2)
-        link.sendall(b"\x10\x11\0\4MQTT\4\2\0\0\0\5judge" + b"\x82\6\0\1\0\1#\0")
-        stream = link.makefile("rb")
-        with contextlib.suppress(TimeoutError):
-            while first := stream.read(1):
-                size = shift = 0
-                while True:
-                    byte = stream.read(1)[0]
-                    size |= (byte & 0x7F) << shift
-                    shift += 7
-                    if byte < 0x80:
-                        break
-                body = stream.read(size)
-                if first[0] >> 4 == 3:
-                    end = 2 + struct.unpack(">H", body[:2])[0]
-                    yield body[2:end].decode(), body[end:].decode()
-
-
 def as_it_is(stage: Stage, example: Path) -> str:
     """The file byte for byte: console and page."""
     stage.start("collector", HERE / "sungather", "-c", example)
@@ -148,7 +127,9 @@ def with_exports(stage: Stage, example: Path) -> str:
     stage.start("collector", HERE / "sungather", "-c", config)
     try:
         until("a delivery to both", _both_delivered)
-        messages = dict(retained())
+        witness = Witness(BROKER, 1883)
+        messages = witness.quiet()
+        witness.close()
     finally:
         stage.end("collector")
     exports = {e["name"]: e for e in yaml.safe_load(text)["exports"]}
