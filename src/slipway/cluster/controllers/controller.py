@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from slipway.cluster.client import selectors
 from slipway.cluster.client.client import Client
 from slipway.cluster.client.events import EventRecorder
 from slipway.cluster.client.informer import Handler, Informer, InformerFactory
@@ -19,6 +20,7 @@ from slipway.cluster.client.objects import (
     controller_of,
     controller_uid,
     key_of,
+    labels_of,
     metadata,
     namespace_of,
     uid_of,
@@ -30,6 +32,10 @@ from slipway.cluster.controllers.effects import Effects
 from slipway.cluster.status import StatusError
 
 logger = logging.getLogger(__name__)
+
+
+def selector_of(owner: Object) -> Any:
+    return owner["spec"].get("selector")
 
 
 @dataclass(slots=True)
@@ -114,17 +120,18 @@ class Controller(ABC):
         return informer
 
     def orphan_changes(
-        self, resource: ApiResource, claimants: Callable[[Object], Iterable[Object]]
+        self, resource: ApiResource, owners: Informer, selector: Callable[[Object], Any] = selector_of
     ) -> Informer:
-        """A changed object that nobody controls wakes all that could claim it."""
+        """A changed object that nobody controls wakes all whose selector takes it."""
         informer = self.informer(resource)
 
         def changed(old: Object | None, new: Object | None) -> None:
             if new is not None and not controller_uid(new):
                 labels_changed = old is None or metadata(old).get("labels") != metadata(new).get("labels")
                 if labels_changed or controller_uid(old or {}):
-                    for claimant in claimants(new):
-                        self.enqueue(claimant)
+                    for owner in owners.list(namespace_of(new)):
+                        if selectors.matches(selector(owner), labels_of(new)):
+                            self.enqueue(owner)
 
         self.handle(informer, changed)
         return informer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -321,18 +321,11 @@ class DaemonSetController(Controller):
     def watch(self) -> None:
         self.owners = self.own_changes(DAEMON_SETS)
         self.pods = self.owned_changes(PODS, DAEMON_SETS)
-        self.orphan_changes(PODS, self._claimants)
+        self.orphan_changes(PODS, self.owners)
         self.revisions = self.informer(CONTROLLER_REVISIONS)
         index_by_controller(self.revisions)
         self.nodes = self.informer(NODES)
         self.handle(self.nodes, self._node_changed)
-
-    def _claimants(self, pod: Object) -> Iterable[Object]:
-        return (
-            owner
-            for owner in self.owners.list(namespace_of(pod))
-            if selectors.matches(owner["spec"].get("selector"), labels_of(pod))
-        )
 
     def _node_changed(self, old: Object | None, new: Object | None) -> None:
         def facts(node: Object) -> Any:

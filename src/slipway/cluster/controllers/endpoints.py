@@ -24,7 +24,6 @@ from slipway.cluster.controllers.writes import Create, Delete, Plan, Update
 
 MANAGED_BY = "endpoints.kubernetes.io/managed-by"
 MANAGER = "endpoint-controller"
-OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
 _CAPACITY = 1000
 
 

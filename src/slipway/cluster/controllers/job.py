@@ -7,11 +7,8 @@ then the finalizer is taken off, then it is counted. Each is a pass of its own; 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
-from slipway.cluster.client import selectors
 from slipway.cluster.client.client import PatchType
 from slipway.cluster.client.objects import (
     Key,
@@ -21,8 +18,6 @@ from slipway.cluster.client.objects import (
     controller_of,
     has_condition,
     is_deleting,
-    labels_of,
-    metadata,
     name_of,
     namespace_of,
     uid_of,
@@ -35,12 +30,20 @@ from slipway.cluster.controllers import job_failures as failures
 from slipway.cluster.controllers import pods as podlist
 from slipway.cluster.controllers.controller import Controller, controlled_by
 from slipway.cluster.controllers.effects import Effects
+from slipway.cluster.controllers.job_tally import (
+    FAILURE_COUNT,
+    FINALIZER,
+    INDEX,
+    Tally,
+    View,
+    held,
+    index_of,
+    is_indexed,
+    take_stock,
+)
 from slipway.cluster.controllers.ownership import claim
 from slipway.cluster.controllers.writes import Announce, Create, Delete, Patch, Plan, Update
 
-FINALIZER = "batch.kubernetes.io/job-tracking"
-INDEX = "batch.kubernetes.io/job-completion-index"
-FAILURE_COUNT = "batch.kubernetes.io/job-index-failure-count"
 _MANAGED_BY = "kubernetes.io/job-controller"
 _AT_ONCE = 500  # pods created, deleted or newly counted in one pass
 
@@ -49,47 +52,11 @@ def is_over(job: Object) -> bool:
     return has_condition(job, "Complete") or has_condition(job, "Failed")
 
 
-@dataclass(slots=True)
-class View:
-    job: Object
-    pods: list[Object]
-    now: float
-    timestamp: str
-
-
-@dataclass(slots=True)
-class Tally:
-    """Where the Job's pods stand, with those counted that are only about to be."""
-
-    active: list[Object] = field(default_factory=list)
-    terminating: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    completed: set[int] = field(default_factory=set)
-    failed_indexes: set[int] = field(default_factory=set)
-    fail_job: str = ""  # message of a FailJob rule
-    fresh_failure: bool = False
-    failed_pods: list[Object] = field(default_factory=list)
-    succeeded_pods: list[Object] = field(default_factory=list)
-    uncounted: dict[str, list[str]] = field(default_factory=lambda: {"succeeded": [], "failed": []})
-    counted: dict[str, int] = field(default_factory=dict)
-    release: list[Object] = field(default_factory=list)  # pods whose finalizer can go now
-
-
-def is_indexed(job: Object) -> bool:
-    return bool(job["spec"].get("completionMode") == "Indexed")
-
-
-def index_of(pod: Object) -> int:
-    text = annotations_of(pod).get(INDEX, "")
-    return int(text) if text.isdigit() else -1
-
-
 def step(view: View) -> Plan:
     """What to do now."""
     plan = Plan()
     if is_over(view.job) or is_deleting(view.job):
-        plan.writes += [release(pod) for pod in view.pods if _held(pod)]
+        plan.writes += [release(pod) for pod in view.pods if held(pod)]
         return plan
     tally = take_stock(view)
     status = clone(view.job.get("status") or {})
@@ -107,91 +74,11 @@ def step(view: View) -> Plan:
         _create(view, tally, plan)
     plan.writes += [release(pod) for pod in tally.release]
     ending: Announce | None = None
-    if verdict and not tally.active and not tally.terminating and not any(map(_held, view.pods)):
+    if verdict and not tally.active and not tally.terminating and not any(map(held, view.pods)):
         conditions, ending = _finish(view, status, conditions, verdict)
     _write_status(view, tally, plan, status, conditions, ending)
     _watch_deadline(view, plan, status)
     return plan
-
-
-# -- counting --------------------------------------------------------------------------------------------------
-
-
-def take_stock(view: View) -> Tally:
-    job, status = view.job, view.job.get("status") or {}
-    tally = Tally(
-        completed=index_sets.parse(status.get("completedIndexes") or ""),
-        failed_indexes=index_sets.parse(status.get("failedIndexes") or ""),
-    )
-    counted = {"succeeded": int(status.get("succeeded") or 0), "failed": int(status.get("failed") or 0)}
-    uncounted = status.get("uncountedTerminatedPods") or {}
-    held = {uid_of(pod) for pod in view.pods if _held(pod)}
-    known = {uid for side in ("succeeded", "failed") for uid in uncounted.get(side) or ()}
-    for side in ("succeeded", "failed"):
-        for uid in uncounted.get(side) or ():
-            if uid in held:
-                tally.uncounted[side].append(uid)
-            else:
-                counted[side] += 1
-    for pod in sorted(view.pods, key=name_of):
-        _count_pod(view, tally, pod, known, counted)
-    if is_indexed(job):
-        counted["succeeded"] = len(tally.completed)
-    tally.counted = counted
-    tally.succeeded = counted["succeeded"] + len(tally.uncounted["succeeded"])
-    tally.failed = counted["failed"] + len(tally.uncounted["failed"])
-    return tally
-
-
-def _count_pod(view: View, tally: Tally, pod: Object, known: set[str], counted: dict[str, int]) -> None:
-    job, uid = view.job, uid_of(pod)
-    if podlist.is_active(pod):
-        tally.active.append(pod)
-    elif is_deleting(pod) and not podlist.is_finished(pod):
-        tally.terminating += 1
-    if podlist.phase(pod) == "Succeeded":
-        tally.succeeded_pods.append(pod)
-    elif failures.is_failed(job, pod):
-        tally.failed_pods.append(pod)
-    else:
-        return
-    if not _held(pod):
-        return
-    if uid in known:
-        tally.release.append(pod)
-    elif podlist.phase(pod) == "Succeeded":
-        if not is_indexed(job):
-            tally.uncounted["succeeded"].append(uid)
-            return
-        index = index_of(pod)
-        recorded = index_sets.parse((job.get("status") or {}).get("completedIndexes") or "")
-        if index in recorded or not 0 <= index < int(job["spec"].get("completions") or 0):
-            tally.release.append(pod)
-        else:
-            tally.completed.add(index)
-    else:
-        _count_failure(job, tally, pod, uid)
-
-
-def _count_failure(job: Object, tally: Tally, pod: Object, uid: str) -> None:
-    judgement = failures.judge(job, pod)
-    if judgement.action == "FailJob":
-        tally.fail_job = tally.fail_job or judgement.message
-    per_index = job["spec"].get("backoffLimitPerIndex")
-    if per_index is not None:
-        ignored = judgement.action == "Ignore"
-        count = int(annotations_of(pod).get(FAILURE_COUNT, "0")) + (0 if ignored else 1)
-        if judgement.action == "FailIndex" or count > int(per_index):
-            tally.failed_indexes.add(index_of(pod))
-    if judgement.action == "Ignore":
-        tally.release.append(pod)  # never counted
-    else:
-        tally.uncounted["failed"].append(uid)
-        tally.fresh_failure = True
-
-
-def _held(pod: Object) -> bool:
-    return FINALIZER in (metadata(pod).get("finalizers") or ())
 
 
 # -- deciding --------------------------------------------------------------------------------------------------
@@ -474,14 +361,7 @@ class JobController(Controller):
     def watch(self) -> None:
         self.jobs = self.own_changes(JOBS)
         self.pods = self.owned_changes(PODS, JOBS)
-        self.orphan_changes(PODS, self._claimants)
-
-    def _claimants(self, pod: Object) -> Iterable[Object]:
-        return (
-            job
-            for job in self.jobs.list(namespace_of(pod))
-            if selectors.matches(job["spec"].get("selector"), labels_of(pod))
-        )
+        self.orphan_changes(PODS, self.jobs)
 
     async def reconcile(self, key: Key, effects: Effects) -> float | None:
         job = self.jobs.get(*key)
@@ -489,7 +369,7 @@ class JobController(Controller):
             # Pods of a Job that is gone must not be held by our finalizer.
             for pod in self.pods.list(key[0]):
                 owner = controller_of(pod)
-                if owner and (owner["kind"], owner["name"]) == ("Job", key[1]) and _held(pod):
+                if owner and (owner["kind"], owner["name"]) == ("Job", key[1]) and held(pod):
                     await effects.do(release(pod))
             return None
         if job["spec"].get("managedBy", _MANAGED_BY) != _MANAGED_BY:

@@ -18,7 +18,6 @@ from slipway.cluster.client.objects import (
     is_deleting,
     labels_of,
     metadata,
-    namespace_of,
 )
 from slipway.cluster.client.resources import PODS, REPLICA_SETS, REPLICATION_CONTROLLERS, ApiResource
 from slipway.cluster.controllers import pods as podlist
@@ -111,14 +110,7 @@ class ReplicaSetController(Controller):
         self.owners = self.own_changes(self.resource)
         index_by_controller(self.owners)
         self.pods = self.owned_changes(PODS, self.resource)
-        self.orphan_changes(
-            PODS,
-            lambda pod: (
-                owner
-                for owner in self.owners.list(namespace_of(pod))
-                if selectors.matches(self.selector(owner), labels_of(pod))
-            ),
-        )
+        self.orphan_changes(PODS, self.owners, self.selector)
 
     def selector(self, owner: Object) -> Mapping[str, Any] | None:
         selector: Mapping[str, Any] | None = owner["spec"].get("selector")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from slipway.cluster.client.objects import Object, annotations_of, labels_of, metadata, name_of
+from slipway.cluster.client.objects import Object, annotations_of, metadata, name_of
 from slipway.cluster.controllers.pods import created
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -177,7 +177,3 @@ def is_complete(deployment: Object, status: Mapping[str, Any]) -> bool:
         int(status.get(field) or 0) == wanted
         for field in ("updatedReplicas", "replicas", "availableReplicas")
     ) and status.get("observedGeneration", 0) >= metadata(deployment).get("generation", 0)
-
-
-def hash_of(rs: Object) -> str:
-    return labels_of(rs).get(HASH_LABEL, "")

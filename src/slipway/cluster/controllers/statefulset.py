@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from slipway.cluster.client import selectors
 from slipway.cluster.client.objects import (
     Key,
     Object,
@@ -362,14 +361,7 @@ class StatefulSetController(Controller):
     def watch(self) -> None:
         self.owners = self.own_changes(STATEFUL_SETS)
         self.pods = self.owned_changes(PODS, STATEFUL_SETS)
-        self.orphan_changes(
-            PODS,
-            lambda pod: (
-                owner
-                for owner in self.owners.list(namespace_of(pod))
-                if selectors.matches(owner["spec"].get("selector"), labels_of(pod))
-            ),
-        )
+        self.orphan_changes(PODS, self.owners)
         self.revisions = self.informer(CONTROLLER_REVISIONS)
         index_by_controller(self.revisions)
         self.claims = self.informer(PERSISTENT_VOLUME_CLAIMS)
