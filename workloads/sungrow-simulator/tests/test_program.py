@@ -153,6 +153,7 @@ def test_a_running_one_is_dumped_and_the_dump_is_served_like_it(tmp_path: Path) 
         (["--control", "x"], "'x' is not a port"),
         (["--units", "1,300"], "no list of unit ids"),
         (["--speed"], "unrecognized arguments: --speed"),
+        (["--replay", "a.json", "--profile", "SG10RT"], "leave --profile and --serial out"),
         (["--connections", "0"], "'0' is not a whole number from 1 on"),
         (["--login", "admin"], "write USER:PASSWORD"),
         (["--serial", "A 1"], "allowed are 1 to 20 letters and digits"),

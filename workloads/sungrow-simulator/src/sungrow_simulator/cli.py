@@ -35,6 +35,7 @@ EXAMPLES = """examples:
   sungrow-simulator --replay noon.json --modbus 5020
 """
 WRONG_USE, FAILED = 2, 1
+DEFAULT_PROFILE = "SH10RT"
 
 
 class UsageError(Exception):
@@ -84,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     plant = found.add_argument_group("the plant")
-    plant.add_argument("--profile", default="SH10RT", metavar="MODEL", help="what is simulated (default %(default)s)")  # fmt: skip
+    plant.add_argument("--profile", metavar="MODEL", help=f"what is simulated (default {DEFAULT_PROFILE})")
     plant.add_argument("--list-profiles", action="store_true", help="show the models and end")
     plant.add_argument("--serial", type=_serial, metavar="TEXT", help="serial number, to tell several apart (default A2290300001)")  # fmt: skip
     plant.add_argument("--seed", type=int, default=1, metavar="N", help="of clouds and house: the same seed gives the same day")  # fmt: skip
@@ -125,11 +126,16 @@ def _simulate(words: list[str]) -> None:
 
 def _subject(options: argparse.Namespace) -> Model | Recorded:
     if options.replay is not None:
+        if options.profile or options.serial:
+            raise UsageError(
+                "--replay serves the model and serial number of the dump: leave --profile and --serial out"
+            )
         return Recorded(Replay.load(options.replay), options.start)
+    wanted = options.profile or DEFAULT_PROFILE
     try:
-        found = profile(options.profile)
+        found = profile(wanted)
     except ProfileError as error:
-        near = difflib.get_close_matches(options.profile.upper(), list(all_profiles()), 1, 0.5)
+        near = difflib.get_close_matches(wanted.upper(), list(all_profiles()), 1, 0.5)
         raise UsageError(f"--profile: {error}" + (f" (did you mean {near[0]}?)" if near else "")) from None
     if options.serial is not None:
         found = replace(found, serial=options.serial)

@@ -26,6 +26,7 @@ from sungrow_simulator.wire.answers import Answers
 from sungrow_simulator.wire.dongle import Device
 
 LOOK = 0.1  # real seconds between two looks at the clock
+MOST_BEHIND = 10.0  # real seconds: time that a busy machine owes beyond this is let go
 QUARTER_S = 900  # simulated seconds; at the end of each the transports have a turn
 
 
@@ -111,20 +112,17 @@ async def serve(options: argparse.Namespace, subject: Model | Recorded) -> None:
         show: Callable[[], None] = Lines(subject, listening)
         if fits(sys.stdout) and not options.lines:
             show = stack.enter_context(Screen(subject, listening, pace, ended.set))
-        last = loop.time()
+        last, owed = loop.time(), 0.0
         while not ended.is_set() and (until is None or subject.now < until):
             now = loop.time()
-            step, last = (now - last) * pace.speed, now
+            owed, last = min(owed + (now - last) * pace.speed, MOST_BEHIND * pace.speed), now
+            part = min(owed, _to_the_next_quarter(subject.now))
             if until is not None:
-                step = min(step, (until - subject.now).total_seconds())
-            while step > 0 and not ended.is_set():
-                part = min(step, _to_the_next_quarter(subject.now))
-                subject.advance(part)
-                step -= part
-                show()
-                await asyncio.sleep(0)
+                part = min(part, (until - subject.now).total_seconds())
+            subject.advance(part)
+            owed -= part
             show()
-            pause = min(LOOK, max(0.005, 60 / options.fast))
+            pause = 0 if owed else min(LOOK, max(0.005, 60 / pace.wanted))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), pause)
     print(subject.summary(), flush=True)
