@@ -71,7 +71,8 @@ class LoopWatch:
 
 class _Replaced(Operator):
     def _watch(self) -> Any:
-        return LoopWatch(self.client, self.settings.namespace, self.controller)
+        self.watching = LoopWatch(self.client, self.settings.namespace, self.controller)
+        return self.watching
 
 
 class Replica:

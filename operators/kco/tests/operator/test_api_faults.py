@@ -13,12 +13,17 @@ from operator_kit.kube.config import ClusterConfig
 
 
 class Fault:
-    """A proxy in front of the API server. `decide(method, path)` gives a status to answer with, or None to pass."""
+    """A proxy in front of the API server. `decide(method, path)` gives a status to answer with, or None to pass.
+
+    With a `bearer`, that is the only token it lets through.
+    """
 
     def __init__(self, config: ClusterConfig) -> None:
         self.config = config
         self.decide: Any = lambda method, path: None
         self.answered: list[tuple[int, str, str]] = []
+        self.bearer: str | None = None
+        self._streams: set[asyncio.Transport] = set()
 
     async def start(self) -> ClusterConfig:
         self._tls = self.config.ssl_context()
@@ -35,9 +40,11 @@ class Fault:
         await self._session.close()
 
     async def _pass(self, request: web.Request) -> web.StreamResponse:
-        status = self.decide(request.method, request.path)
+        status = self.decide(request.method, request.path_qs)
+        if self.bearer is not None and request.headers.get("Authorization") != f"Bearer {self.bearer}":
+            status = 401
         if status:
-            self.answered.append((status, request.method, request.path))
+            self.answered.append((status, request.method, request.path_qs))
             reason = {409: "Conflict", 410: "Expired", 429: "TooManyRequests", 401: "Unauthorized"}.get(
                 status, "Fault"
             )
@@ -57,6 +64,10 @@ class Fault:
             for name, text in request.headers.items()
             if name.lower() not in ("host", "content-length")
         }
+        if self.bearer is not None:
+            own = await self.config.bearer()
+            headers = {name: text for name, text in headers.items() if name != "Authorization"}
+            headers |= {"Authorization": f"Bearer {own}"} if own else {}
         async with self._session.request(
             request.method,
             self.config.server + request.path_qs,
@@ -69,9 +80,20 @@ class Fault:
                 status=answer.status, headers={"Content-Type": answer.headers.get("Content-Type", "")}
             )
             await passed.prepare(request)
-            async for chunk in answer.content.iter_any():
-                await passed.write(chunk)
+            carrier = request.transport
+            assert carrier is not None
+            self._streams.add(carrier)
+            try:
+                async for chunk in answer.content.iter_any():
+                    await passed.write(chunk)
+            finally:
+                self._streams.discard(carrier)
             return passed
+
+    def cut(self) -> None:
+        """Break every answer that is under way, watches among them."""
+        for carrier in list(self._streams):
+            carrier.abort()
 
 
 @pytest.fixture
@@ -150,3 +172,54 @@ async def test_59_an_outage_loses_no_transition(bed, app, fault, until) -> None:
     changed = await until(lambda: bed.events("StateChanged"))
     assert changed[0]["message"] == "application.health: healthy → unhealthy"
     await hook.stop()
+
+
+async def test_59_a_watch_that_has_expired_is_begun_anew_and_misses_nothing(bed, app, fault, until) -> None:
+    other = type(app)()
+    await other.start()
+    left = [3]
+
+    def decide(method: str, path: str) -> int | None:
+        if "watch=" in path and "targetapps" in path and left[0]:
+            left[0] -= 1
+            return 410
+        return None
+
+    await bed.start(fault.proxied)
+    await bed.make(graphqlEndpoint=app.url)
+    await until(lambda: app.requests)
+    fault.decide = decide
+    fault.cut()
+    await bed.make("second", graphqlEndpoint=other.url)
+    await until(lambda: other.requests)
+    await until(lambda: not left[0])
+    await bed.make("third", graphqlEndpoint=app.url)
+    await until(lambda: bed.condition("EndpointReachable", "third"))
+    assert len(await bed.events("InitialState")) >= 2
+    await other.stop()
+
+
+async def test_59_a_rotated_token_is_taken_up_and_nothing_is_lost(bed, app, fault, until, tmp_path) -> None:
+    hook, other = type(app)(), type(app)()
+    await hook.start()
+    await other.start()
+    token = tmp_path / "token"
+    token.write_text("first\n")
+    fault.bearer = "first"
+    identity = {"token": None, "token_file": token, "client_certificate": None, "client_key": None}
+    await bed.start(replace(fault.proxied, **identity), lease_duration=60)
+    await bed.make(graphqlEndpoint=app.url, actions=[act(hook.url)])
+    await until(lambda: app.requests)
+    # The server refuses the old token before the kubelet has written the new one.
+    fault.bearer = "second"
+    fault.cut()
+    app.turn(application={"health": "unhealthy"})
+    await until(lambda: any(method == "POST" for _, method, _ in fault.answered))
+    assert hook.requests == 0
+    token.write_text("second\n")
+    await until(lambda: finished(bed))
+    assert hook.requests == 1
+    await bed.make("second", graphqlEndpoint=other.url)
+    await until(lambda: other.requests)
+    await hook.stop()
+    await other.stop()

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from typing import Any
 
+from kco.operator.controller import TARGET_APPS
 from operator_kit.kube.client import SECRETS
 
 RULE = {
@@ -72,6 +73,25 @@ def test_59_an_operator_without_election_sits_an_outage_of_a_minute_out(in_virtu
         assert [event["message"] for event in told] == ["application.health: healthy → unhealthy"]
         await asyncio.sleep(60)
         assert hook.requests == 1
+        assert await only.stop() == 0
+
+    in_virtual_time(main)
+
+
+def test_59_a_deletion_of_which_nobody_tells_is_noticed_within_a_minute(in_virtual_time, replica) -> None:
+    async def main(world: Any) -> None:
+        namespace, app = await world.namespace(), await world.application()
+        await world.make(namespace, graphqlEndpoint=app.url)
+        only = replica(world, namespace)
+        await world.until(lambda: app.requests)
+        await asyncio.sleep(30)
+        await only.operator.watching.stop()
+        await world.client.delete(TARGET_APPS, namespace, "app")
+        await asyncio.sleep(65)
+        assert not only.operator.controller.targets
+        asked = app.requests
+        await asyncio.sleep(60)
+        assert app.requests == asked
         assert await only.stop() == 0
 
     in_virtual_time(main)

@@ -292,31 +292,6 @@ def test_57_a_bad_value_is_named_with_its_bounds(variable: str, text: str, words
     assert words in str(failure.value)
 
 
-async def test_57_settings_reach_what_they_are_for(bed, app, until) -> None:
-    operator = await bed.start(
-        default_polling_interval=7,
-        graphql_timeout=3,
-        graphql_max_retries=1,
-        rate_limit_requests=60,
-        run_history=3,
-    )
-    await bed.make(graphqlEndpoint=app.url, pollingInterval=None)
-    poll = await until(lambda: next(iter(operator.services.engine.polls.values()), None))
-    assert (poll.interval, poll.timeout, poll.max_retries) == (7, 3, 1)
-    assert poll.bucket.per_minute == 60
-    assert operator.services.ledger._keep == 3
-
-
-async def test_57_disabled_actions_are_refused(bed, app, until) -> None:
-    await bed.start(enabled_actions=("scale_deployment",))
-    await bed.make(graphqlEndpoint=app.url, actions=[act("http://127.0.0.1:9/")])
-
-    async def message() -> str:
-        return str((await bed.condition("Ready")).get("message", ""))
-
-    assert "switched off by the operator's ENABLED_ACTIONS" in await until(message)
-
-
 def test_50_the_redactor_knows_secrets_inside_json_and_lines() -> None:
     redactor = Redactor()
     redactor.add('pass"word\nsecond-line')

@@ -25,6 +25,7 @@ REPEAT_WINDOW = 600.0
 BURST = 25
 REFILL_SECONDS = 12.0
 MAX_WAITING = 1000
+MAX_SAID = 10_000
 GATHERED = "many changes in a short time; details are gathered here"
 
 
@@ -189,8 +190,15 @@ class EventRecorder:
             if not failure.already_exists:
                 raise
         self._said[key] = _Said(name, 1, sentence.moment, sentence.moment)
-        while len(self._said) > 10_000:
-            self._said.popitem(last=False)
+        self._forget_old(sentence.moment)
+
+    def _forget_old(self, moment: float) -> None:
+        """What was said too long ago to be counted up, and more than can be kept."""
+        while self._said:
+            key, oldest = next(iter(self._said.items()))
+            if len(self._said) <= MAX_SAID and moment - oldest.last < REPEAT_WINDOW:
+                return
+            del self._said[key]
 
     def _name(self, sentence: _Sentence) -> str:
         # A name of its own for each sentence makes a retried POST that had landed harmless.

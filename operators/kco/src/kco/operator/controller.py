@@ -314,19 +314,25 @@ class Controller:
     # -- status ------------------------------------------------------------------------------------------
 
     async def _write_statuses(self) -> None:
-        """Write what is due, soonest first; in quiet times one write a minute for each TargetApp."""
-        clock = self._services.clock
+        """Write what is due; in quiet times one write a minute for each TargetApp."""
         while True:
-            moment = clock.monotonic()
-            due = []
-            for target in self.targets.values():
-                if not target.urgency and moment - target.written_at > 60 and target.last_polled():
-                    target.urgency = ROUTINE
-                if target.urgency and moment - target.written_at >= STATUS_SPACING[target.urgency]:
-                    due.append(target)
-            for start in range(0, len(due), 20):
-                await asyncio.gather(*(self._flush(target) for target in due[start : start + 20]))
-            await clock.sleep(0.2)
+            # In calls of their own: a local name would hold on to targets that are long gone.
+            await self._write(self._due())
+            await self._services.clock.sleep(0.2)
+
+    def _due(self) -> list[Target]:
+        moment = self._services.clock.monotonic()
+        due = []
+        for target in self.targets.values():
+            if not target.urgency and moment - target.written_at > 60 and target.last_polled():
+                target.urgency = ROUTINE
+            if target.urgency and moment - target.written_at >= STATUS_SPACING[target.urgency]:
+                due.append(target)
+        return due
+
+    async def _write(self, due: list[Target]) -> None:
+        for start in range(0, len(due), 20):
+            await asyncio.gather(*(self._flush(target) for target in due[start : start + 20]))
 
     async def _flush(self, target: Target) -> None:
         urgency, target.urgency = target.urgency, 0
@@ -338,6 +344,8 @@ class Controller:
             )
         except ApiFailure as failure:
             if failure.not_found:
+                # Deleted while nobody watched: kopf tells nothing of what vanished between a watch and its next list.
+                self.vanished(target.uid)
                 return
             # Not lost: it stays wanted, and is written whole the next time.
             target.want_status(urgency)

@@ -134,7 +134,7 @@ class Watch:
                 return
 
     async def _operate(self, registry: kopf.OperatorRegistry) -> None:
-        logging.getLogger("kopf").setLevel(logging.WARNING)
+        logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
         task = asyncio.current_task()
         assert task is not None
         self._operating = asyncio.get_running_loop(), task
