@@ -140,6 +140,10 @@ def _masked(value: Any) -> Any:
     if kept.get("kind") == "Status" and (kept.get("details") or {}).get("causes"):
         kept.pop("message")  # the causes in one text, in an order that Go's maps decide
         kept["details"]["causes"].sort(key=json.dumps)
+    elif kept.get("kind") == "Status":
+        kept["message"] = sorted(
+            str(kept.get("message")).splitlines()
+        )  # of several errors, in no order either
     return kept
 
 
@@ -215,7 +219,8 @@ def _served(server: Server, name: str) -> Answer:
     while True:
         found = server.ask("GET", f"{CRDS}/{name}")
         conditions = (found.body.get("status") or {}).get("conditions") or []
-        if any(one["type"] == "Established" for one in conditions) or time.monotonic() > end:
+        established = next((one for one in conditions if one["type"] == "Established"), {})
+        if established.get("reason") not in (None, "Installing") or time.monotonic() > end:
             return Answer(found.status, sorted(conditions, key=lambda one: str(one["type"])))
         time.sleep(0.2)
 

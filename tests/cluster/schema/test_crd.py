@@ -258,6 +258,16 @@ def test_a_community_group_says_whether_its_api_was_approved(said: str, expected
     assert "KubernetesAPIApprovalPolicyConformant" not in conditions(accept_names(make_crd(), [], NOW))
 
 
+def test_versions_that_are_not_given_are_shown_as_null_and_none_at_all_as_an_empty_list() -> None:
+    for versions, shown in ((None, "null"), ([], "[]")):
+        crd = make_crd()
+        crd["spec"]["versions"] = versions
+        crd["status"] = status_on_create(crd)
+        texts = [str(error) for error in crd_errors(crd) if error.field == "spec.versions"]
+        why = "must have exactly one version marked as storage version"
+        assert texts == [f"spec.versions: Invalid value: {shown}: {why}"]
+
+
 def test_printer_columns_become_typed_cells() -> None:
     columns = [
         {"name": "X", "type": "string", "jsonPath": ".spec.x"},

@@ -83,6 +83,10 @@ BODIES: dict[str, Any] = {
 PIECES = [None, True, -1, 1.5, "", "x", "a b", "\0", "é", "2Gi", "25%", [], {}, 10**30, {"a": "b"}, [1], [{}]]
 
 
+# What a real server answers with a 500 too: an apply of what has no typed form, a merge into a list without keys.
+AS_UPSTREAM = [b"failed to create typed patch", b"does not contain declared merge key"]
+
+
 class Sender:
     """Makes requests from a seed."""
 
@@ -172,9 +176,7 @@ async def _check_answers(cluster: EmbeddedCluster, sender: Sender, requests: int
     for _ in range(requests):
         request = sender.request()
         status, body = await _send(cluster, request)
-        # Apply answers 500 to what has no typed form, as the real server does.
-        applied = request.headers["content-type"] == "application/apply-patch+yaml"
-        if status >= 500 and not (applied and b"failed to create typed patch" in body):
+        if status >= 500 and not any(text in body for text in AS_UPSTREAM):
             assert status == 504, (request, body)
 
 

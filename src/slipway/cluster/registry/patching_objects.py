@@ -18,7 +18,7 @@ from slipway.cluster.registry.object_metadata import check_named, check_place, c
 from slipway.cluster.registry.reading import missing
 from slipway.cluster.registry.registry import Registry, Written
 from slipway.cluster.registry.updating import ATTEMPTS, replace
-from slipway.cluster.status import OBJECT_MODIFIED, FieldError, conflict, invalid
+from slipway.cluster.status import OBJECT_MODIFIED, conflict
 from slipway.cluster.store import Conflict
 
 Object = dict[str, Any]
@@ -86,8 +86,8 @@ def _check_creatable(call: Call, obj: Object) -> None:
     obj["metadata"].pop("resourceVersion", None)
     uid = obj["metadata"].get("uid")
     if uid:
-        wrong = FieldError("FieldValueInvalid", "metadata.uid", uid, "field is immutable")
-        raise invalid(call.resource.kind, call.resource.group, call.name, [wrong])
+        why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        raise conflict(call.resource.plural, call.resource.group, call.name, why)
 
 
 def _patched(call: Call, definition: Definition, change: Patch, old: Object) -> Object:

@@ -93,7 +93,7 @@ def _spec_errors(spec: dict[str, Any], old: dict[str, Any] | None) -> Iterator[F
         yield _invalid("spec.preserveUnknownFields", True, why)
     old_schemas = {v["name"]: v.get("schema") for v in (old or {}).get("versions") or []}
     yield from _versions_errors(versions, shared, old_schemas)
-    yield from _version_list_errors(versions, shared)
+    yield from _version_list_errors(spec.get("versions"), shared)
     if versions and versions[0].get("name") and (wrong := names.dns1035_label(versions[0]["name"])):
         yield _invalid("spec.version", versions[0]["name"], ",".join(wrong))
     for key in ("plural", "singular", "kind", "listKind"):
@@ -187,10 +187,11 @@ def _content_errors(
         yield from selectable_field_errors(fields, within or {}, f"{path}.selectableFields")
 
 
-def _version_list_errors(versions: list[dict[str, Any]], shared: set[str]) -> Iterator[FieldError]:
+def _version_list_errors(given: list[dict[str, Any]] | None, shared: set[str]) -> Iterator[FieldError]:
+    versions = given or []
     listed = [version.get("name") for version in versions]
     storing = sum(bool(version.get("storage")) for version in versions)
-    shown = _internal_versions(versions, shared)
+    shown = "null" if given is None else _internal_versions(versions, shared)
     if len(set(listed)) < len(listed):
         yield FieldError(
             "FieldValueInvalid", "spec.versions", None, "must contain unique version names", shown
