@@ -191,6 +191,17 @@ def test_what_one_cluster_exports_another_imports(slipway: Shell, tmp_path: Path
     assert slipway.ok("export", "to") == moved.read_text()
 
 
+def test_the_roles_of_who_called_are_printed_and_a_stranger_is_named(slipway: Shell) -> None:
+    up(slipway, "roles", "--nodes", "0")
+    slipway.ok("export", "roles")
+    assert "kubernetes-admin" in slipway.ok("roles", "roles").splitlines()
+    role = slipway.ok("roles", "roles", "--user", "kubernetes-admin")
+    assert role.startswith("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\n")
+    refused = slipway("roles", "roles", "--user", "nobody")
+    assert refused.returncode == 1
+    assert "nobody of that name has called" in refused.stderr
+
+
 def test_import_says_which_objects_were_refused(slipway: Shell, tmp_path: Path) -> None:
     up(slipway, "one", "--nodes", "0")
     bad = tmp_path / "bad.yaml"

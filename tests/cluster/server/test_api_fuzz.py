@@ -83,8 +83,13 @@ BODIES: dict[str, Any] = {
 PIECES = [None, True, -1, 1.5, "", "x", "a b", "\0", "é", "2Gi", "25%", [], {}, 10**30, {"a": "b"}, [1], [{}]]
 
 
-# What a real server answers with a 500 too: an apply of what has no typed form, a merge into a list without keys.
-AS_UPSTREAM = [b"failed to create typed patch", b"does not contain declared merge key"]
+# What a real server answers with a 500 too: an apply of what has no typed form, a merge into a list without its key,
+# an exec in a pod on a node that is not there.
+AS_UPSTREAM = [
+    b"failed to create typed patch",
+    b"does not contain declared merge key",
+    b"error dialing backend",
+]
 
 
 class Sender:

@@ -25,6 +25,7 @@ from slipway.cluster.access.impersonation import Impersonation
 from slipway.cluster.access.reviews import Reviews
 from slipway.cluster.access.service_accounts import TokenSigner
 from slipway.cluster.access.service_addresses import ServiceAddresses
+from slipway.cluster.access.usage import Usage
 from slipway.cluster.client.storage import default_class
 from slipway.cluster.clock import Clock
 from slipway.cluster.controllers.roles import policy
@@ -37,6 +38,7 @@ from slipway.cluster.registry.definition import Definitions
 from slipway.cluster.registry.registry import Registry
 from slipway.cluster.schema.builtin import load_catalogue
 from slipway.cluster.schema.openapi import OpenApi
+from slipway.cluster.server import usage as usage_documents
 from slipway.cluster.server.api import ApiServer
 from slipway.cluster.server.api_subresources import object_subresources
 from slipway.cluster.server.discovery import Discovery
@@ -110,6 +112,8 @@ class ControlPlane:
         for path in (CONFIGURATION, KEYS):
             documents.by_prefix[path] = TokenDocuments(signer, lambda: plane.address)
         documents.by_prefix["/metrics"] = Metrics(store, definitions, options.version, clock)
+        usage = Usage()
+        documents.by_prefix[usage_documents.PATH] = usage_documents.UsageDocuments(usage)
         kubelets: dict[str, Kubelet] = {}
         usage = ResourceMetrics(registry, kubelets)
         api = ApiServer(
@@ -125,6 +129,7 @@ class ControlPlane:
                 ("pods.metrics.k8s.io", ""): usage,
             },
             Reviews(registry, authorizer, signer, [tokens]),
+            usage,
         )
         plane = cls(options, clock, store, registry, api, documents, tokens, signer, admin_token, kubelets)
         return plane

@@ -17,6 +17,7 @@ from slipway.cluster.access.authentication import Authenticator
 from slipway.cluster.access.authorization import Attributes, Authorizer, refusal
 from slipway.cluster.access.impersonation import Impersonation
 from slipway.cluster.access.reviews import Reviews
+from slipway.cluster.access.usage import Usage
 from slipway.cluster.exchange import Identity, Request, Response
 from slipway.cluster.registry import deleting, patching_objects, reading
 from slipway.cluster.registry.call import Call, Verb
@@ -76,6 +77,7 @@ class ApiServer:
         documents: Callable[[Request, Identity], Awaitable[Response | None]],
         subresources: dict[tuple[str, str], SubresourceHandler],
         reviews: Reviews,
+        usage: Usage,
     ) -> None:
         self.registry = registry
         self.authenticator = authenticator
@@ -84,6 +86,7 @@ class ApiServer:
         self._documents = documents
         self._subresources = subresources
         self._reviews = reviews
+        self._usage = usage
 
     async def handle(self, request: Request) -> Response:
         """Answer any request; a StatusError becomes its Status."""
@@ -109,6 +112,7 @@ class ApiServer:
     def authorize(self, identity: Identity, attributes: Attributes) -> None:
         if not self.authorizer.decide(identity, attributes).allowed:
             raise refusal(identity, attributes)
+        self._usage.note(identity, attributes)
 
     async def _document(self, request: Request, identity: Identity) -> Response:
         answer = await self._documents(request, identity)
