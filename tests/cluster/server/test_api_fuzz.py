@@ -213,7 +213,7 @@ async def _check_store(cluster: EmbeddedCluster) -> int:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_no_request_is_answered_with_an_internal_error_and_the_store_stays_whole(seed: int) -> None:
-    """`SLIPWAY_FUZZ_SECONDS=3600 pytest -s -k internal_error` goes on for an hour a seed."""
+    """`SLIPWAY_FUZZ_SECONDS=3600 pytest -s --timeout 0 -k internal_error` goes on for an hour a seed."""
     seconds = float(os.environ.get("SLIPWAY_FUZZ_SECONDS", "0"))
     end, sent = time.monotonic() + seconds, 0
     options = ClusterOptions(controllers=False, tls=False, nodes=0, listen=False)

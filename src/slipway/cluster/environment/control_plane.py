@@ -112,8 +112,8 @@ class ControlPlane:
         for path in (CONFIGURATION, KEYS):
             documents.by_prefix[path] = TokenDocuments(signer, lambda: plane.address)
         documents.by_prefix["/metrics"] = Metrics(store, definitions, options.version, clock)
-        usage = Usage()
-        documents.by_prefix[usage_documents.PATH] = usage_documents.UsageDocuments(usage)
+        deeds = Usage()
+        documents.by_prefix[usage_documents.PATH] = usage_documents.UsageDocuments(deeds)
         kubelets: dict[str, Kubelet] = {}
         usage = ResourceMetrics(registry, kubelets)
         api = ApiServer(
@@ -129,7 +129,7 @@ class ControlPlane:
                 ("pods.metrics.k8s.io", ""): usage,
             },
             Reviews(registry, authorizer, signer, [tokens]),
-            usage,
+            deeds,
         )
         plane = cls(options, clock, store, registry, api, documents, tokens, signer, admin_token, kubelets)
         return plane
