@@ -1,13 +1,16 @@
-"""What flows at the grid connection and into the house, against the true state of the simulated plant."""
+"""What flows at the grid connection and into the house, against the true state of the simulated plant; dumps replayed."""
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 
 import pytest
 
+from sungather.api.dump import dump, parse_ranges
 from sungather.readings import energy
 from sungather.transports.transport import Refusal, one_by_one
+from sungrow_simulator.dumps import Replay
 from sungrow_simulator.inverter import Inverter
 
 HYBRIDS = "SH5.0RS", "SH5.0RT", "SH10RT", "SH15T", "unknown"
@@ -21,7 +24,7 @@ class Direct:
 
     name, max_words = "direct", 125
 
-    def __init__(self, inverter: Inverter) -> None:
+    def __init__(self, inverter: Inverter | Replay) -> None:
         self._inverter = inverter
 
     async def open(self) -> None:
@@ -84,3 +87,19 @@ async def test_what_no_meter_tells_is_absent_and_never_zero(run, profile, level,
         assert energy.power(snapshot)["load"] is None
     else:
         assert exported in (None, inverter.plant.flows.export_w)
+
+
+@pytest.mark.parametrize("profile", ["SH10RT", "SG110CX", "unknown"])
+async def test_a_dump_replayed_by_the_simulator_reads_as_the_inverter_did(run, profile):
+    inverter = plant(profile, MORNING)
+    original = run({"level": 2}, new_transport=lambda _: Direct(inverter))
+    before = (await original.collector.collect()).snapshot
+    document = await dump(original, parse_ranges("", original), redact=True)
+    await original.stop()
+    replay = Replay(json.loads(json.dumps(document)))
+    after = await collected(run, replay, 2, False)
+    assert after.identity.serial == "X" * len(before.identity.serial), (
+        "the serial number is nobody's business"
+    )
+    differing = {n for n, r in before.readings.items() if after.value(n) != r.value}
+    assert differing <= {"serial_number", "last_reset"}
