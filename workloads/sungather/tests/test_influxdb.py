@@ -99,17 +99,17 @@ async def test_readings_arrive_in_influxdb_1_and_survive_an_outage_without_repea
     application = run({"port": hybrid.port}, [export(influxd.url)])
     await application.start()
     exporter = application.exporters[0]
-    await eventually(lambda: exporter.outbox.counts["sent"] >= 1, 10)
+    await eventually(lambda: exporter.outbox.counts["sent"] >= 1)
     assert exporter.destination._version == "1"
     await influxd.stop()
     cycles = [await application.collector.collect() for _ in range(10)]
     await eventually(lambda: str(exporter.status.state) == "retrying")
     await influxd.start()
     exporter.retry_now()
-    await eventually(lambda: exporter.outbox.waiting == 0, 20)
+    await eventually(lambda: exporter.outbox.waiting == 0)
     exporter.outbox.replay(0)
     exporter.retry_now()
-    await eventually(lambda: exporter.outbox.waiting == 0, 20)
+    await eventually(lambda: exporter.outbox.waiting == 0)
     series = await influxd.query('SELECT "export_to_grid", "inverter" FROM "power"')
     rows = series[0]["values"]
     assert {row[1] for row in rows} == {1800}
@@ -131,7 +131,7 @@ async def test_a_type_conflict_costs_only_the_point_at_fault(run, hybrid, influx
     application = run({"port": hybrid.port}, [export(influxd.url)])
     await application.start()
     exporter = application.exporters[0]
-    await eventually(lambda: exporter.outbox.counts["sent"] >= 2, 10)
+    await eventually(lambda: exporter.outbox.counts["sent"] >= 2)
     assert await influxd.query('SELECT "export_to_grid" FROM "power"')
     assert await influxd.query('SELECT "internal_temperature" FROM "temp"')
     assert list(exporter.destination.rejected_points) == ["load_power_hybrid"]
@@ -143,7 +143,7 @@ async def test_a_database_that_does_not_exist_blocks_until_it_is_made(run, hybri
     application = run({"port": hybrid.port}, [export(influxd.url, bucket="moon")])
     await application.start()
     exporter = application.exporters[0]
-    await eventually(lambda: str(exporter.status.state) == "blocked", 10)
+    await eventually(lambda: str(exporter.status.state) == "blocked")
     assert "moon was not found" in exporter.status.last_error
     await influxd.query("CREATE DATABASE moon")
     assert await exporter.drain(10, retry=True), "the verdict is that of an attempt that began now"

@@ -283,7 +283,7 @@ async def test_nothing_is_lost_while_the_broker_is_down_at_the_start(run, hybrid
     assert exporter.outbox.waiting >= 120
     await gate.open()
     exporter.retry_now()
-    await eventually(lambda: exporter.outbox.waiting == 0, 10)
+    await eventually(lambda: exporter.outbox.waiting == 0)
     arrived = [s["reading_id"] for s in listener.states()]
     assert [i for i in arrived if i in set(ids)] == ids, "in order, each once"
     times = [s["reading_time"] for s in listener.states()]
@@ -304,7 +304,7 @@ async def test_a_line_that_breaks_again_and_again_loses_nothing(run, hybrid, gat
         assert application.collector.fresh(), "collecting goes on"
         await gate.open()
         exporter.retry_now()
-    await eventually(lambda: exporter.outbox.waiting == 0, 20)
+    await eventually(lambda: exporter.outbox.waiting == 0)
     await eventually(lambda: ids[-1] in [s["reading_id"] for s in listener.states()])
     once = list(dict.fromkeys(s["reading_id"] for s in listener.states()))
     assert [i for i in once if i in set(ids)] == ids, "all there, in order after dropping repeats by key"
@@ -321,7 +321,7 @@ async def test_a_broker_that_is_killed_and_comes_back_is_used_again(run, hybrid,
     await eventually(lambda: str(exporter.status.state) == "retrying")
     await broker.start()
     exporter.retry_now()
-    await eventually(lambda: exporter.outbox.waiting == 0, 10)
+    await eventually(lambda: exporter.outbox.waiting == 0)
 
 
 @real

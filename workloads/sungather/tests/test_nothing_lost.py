@@ -148,7 +148,7 @@ async def test_readings_survive_the_sudden_death_of_every_part(tmp_path, free_po
         for _ in range(ROUNDS):
             before = world.printed()
             await world.collector.start()
-            await eventually(lambda before=before: world.printed() > before, 30)
+            await eventually(lambda before=before: world.printed() > before)
             await world.trouble(chance)
             await asyncio.sleep(chance.uniform(0.3, 2.5))
             await world.collector.kill()

@@ -36,7 +36,7 @@ async def dom(url: str, profile, *flags: str) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    out, _ = await asyncio.wait_for(process.communicate(), 110)
     return out.decode()
 
 
@@ -78,6 +78,22 @@ async def test_the_page_in_a_browser_shows_the_readings_and_is_accessible(run, h
     assert text.count("<h1") == 1
     assert "<main" in text
     assert "<h3" not in text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian package chromium)")
+async def test_the_page_of_an_inverter_without_meter_and_battery_shows_no_empty_rows(
+    run, string_inverter, tmp_path
+):
+    application = run({"port": string_inverter.port}, [WEB])
+    await application.collector.collect()
+    async with serve(application) as bound:
+        page = await dom(f"http://127.0.0.1:{bound[0][1]}/", tmp_path / "profile")
+    text = re.sub(r"<script.*?</script>|<style.*?</style>", "", page, flags=re.S)
+    assert "SG10RT" in text
+    assert "22.2 kWh" in text
+    assert "not measured" in text
+    for absent in ("Battery", "From the grid", "Independence", "Used (kWh)"):
+        assert absent not in text, absent
 
 
 def luminance(colour: str) -> float:
