@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import HealthCheck, settings
 
-UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+UNHURRIED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 
 settings.register_profile("steady", derandomize=True, database=None, **UNHURRIED)
 settings.register_profile("search", print_blob=True, **UNHURRIED)

@@ -5,7 +5,7 @@ Objects in an informer's cache are shared by everybody: whoever wants to change 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 Object = dict[str, Any]
@@ -109,17 +109,3 @@ def object_reference(obj: Mapping[str, Any]) -> dict[str, Any]:
         "resourceVersion": meta.get("resourceVersion", ""),
     }
     return {field: value for field, value in reference.items() if value}
-
-
-def with_condition(conditions: Iterable[Mapping[str, Any]], new: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The conditions with `new` in the place of the one of its type, or at the end."""
-    result, placed = [], False
-    for condition in conditions:
-        if condition.get("type") == new["type"]:
-            result.append(dict(new))
-            placed = True
-        else:
-            result.append(dict(condition))
-    if not placed:
-        result.append(dict(new))
-    return result

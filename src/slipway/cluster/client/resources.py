@@ -61,14 +61,12 @@ def _apps(plural: str, kind: str) -> ApiResource:
 CONFIG_MAPS = _core("configmaps", "ConfigMap")
 ENDPOINTS = _core("endpoints", "Endpoints")
 EVENTS = _core("events", "Event")
-LIMIT_RANGES = _core("limitranges", "LimitRange")
 NAMESPACES = _core("namespaces", "Namespace", namespaced=False)
 NODES = _core("nodes", "Node", namespaced=False)
 PERSISTENT_VOLUME_CLAIMS = _core("persistentvolumeclaims", "PersistentVolumeClaim")
 PERSISTENT_VOLUMES = _core("persistentvolumes", "PersistentVolume", namespaced=False)
 PODS = _core("pods", "Pod")
 REPLICATION_CONTROLLERS = _core("replicationcontrollers", "ReplicationController")
-RESOURCE_QUOTAS = _core("resourcequotas", "ResourceQuota")
 SECRETS = _core("secrets", "Secret")
 SERVICE_ACCOUNTS = _core("serviceaccounts", "ServiceAccount")
 SERVICES = _core("services", "Service")
@@ -79,9 +77,6 @@ DEPLOYMENTS = _apps("deployments", "Deployment")
 REPLICA_SETS = _apps("replicasets", "ReplicaSet")
 STATEFUL_SETS = _apps("statefulsets", "StatefulSet")
 
-HORIZONTAL_POD_AUTOSCALERS = ApiResource(
-    "autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"
-)
 CRON_JOBS = ApiResource("batch", "v1", "cronjobs", "CronJob")
 JOBS = ApiResource("batch", "v1", "jobs", "Job")
 CERTIFICATE_SIGNING_REQUESTS = ApiResource(
@@ -103,5 +98,3 @@ CLUSTER_ROLES = ApiResource(_RBAC, "v1", "clusterroles", "ClusterRole", namespac
 CLUSTER_ROLE_BINDINGS = ApiResource(
     _RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False
 )
-ROLES = ApiResource(_RBAC, "v1", "roles", "Role")
-ROLE_BINDINGS = ApiResource(_RBAC, "v1", "rolebindings", "RoleBinding")

@@ -10,7 +10,6 @@ from slipway.cluster.schema.resource import Resource
 
 ANONYMOUS = Identity("system:anonymous", ("system:unauthenticated",))
 Verb = Literal["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
-PropagationPolicy = Literal["Orphan", "Background", "Foreground"]
 
 
 @dataclass(slots=True)
@@ -35,7 +34,6 @@ class Options:
     orphan_dependents: bool | None = None
     precondition_uid: str = ""
     precondition_resource_version: str = ""
-    ignore_store_read_errors: bool = False
 
 
 @dataclass(slots=True)

@@ -88,13 +88,6 @@ class Selection:
             return False
         return all((read(obj) == term.value) == term.equal for term, read in self.fields)
 
-    @property
-    def exact_name(self) -> str | None:
-        """The one name that `metadata.name=…` allows, if there is such a term."""
-        return next(
-            (term.value for term, _ in self.fields if term.path == "metadata.name" and term.equal), None
-        )
-
 
 def select(
     label_selector: str,

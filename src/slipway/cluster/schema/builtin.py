@@ -138,11 +138,6 @@ def fingerprint(minor: str = DEFAULT_MINOR) -> str:
     return f"{minor}-{zlib.crc32(data):08x}"
 
 
-def returns_deleted(resource: Resource, minor: str = DEFAULT_MINOR) -> bool:
-    """Whether DELETE answers with the object even when it is gone at once (most kinds answer a Status)."""
-    return (resource.group, resource.version, resource.plural) in _returned_when_deleted(minor)
-
-
 def deprecation_of(resource: Resource) -> str:
     """The warning with which every request for a deprecated built-in resource is answered, or ""."""
     return _deprecations().get(f"{resource.api_version}/{resource.plural}", "")
@@ -152,17 +147,6 @@ def deprecation_of(resource: Resource) -> str:
 def _deprecations() -> dict[str, str]:
     warnings: dict[str, str] = json.loads((DATA / "deprecations.json").read_text())["warnings"]
     return warnings
-
-
-@cache
-def _returned_when_deleted(minor: str) -> frozenset[tuple[str, str, str]]:
-    return frozenset(
-        (group["name"], version["version"], row["plural"])
-        for group in _read(minor, "resources")["groups"]
-        for version in group["versions"]
-        for row in version["resources"]
-        if row.get("deleteReturnsObject")
-    )
 
 
 @cache

@@ -10,23 +10,13 @@ from typing import Any
 from slipway.cluster.registry.validation.findings import Findings, each
 from slipway.cluster.registry.validation.pods import affinity_errors
 from slipway.cluster.registry.validation.selectors import label_selector_errors, node_selector_errors
-from slipway.cluster.registry.validation.volumes import no_backsteps
+from slipway.cluster.registry.validation.volumes import HOST_PATH_TYPES, no_backsteps
 from slipway.cluster.schema import names
 from slipway.cluster.schema.quantity import canonical, parse_quantity
 
 Object = dict[str, Any]
 ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 MODES = ("Block", "Filesystem")
-_HOST_PATHS = (
-    "",
-    "BlockDevice",
-    "CharDevice",
-    "Directory",
-    "DirectoryOrCreate",
-    "File",
-    "FileOrCreate",
-    "Socket",
-)
 # Fields of a volume's spec that are no source.
 _NOT_SOURCES = frozenset(
     {
@@ -180,7 +170,7 @@ def _volume_source(found: Findings, spec: Object) -> None:
         if found.needs("spec.hostPath.path", source.get("path")):
             no_backsteps(found, "spec.hostPath.path", source["path"])
         if source.get("type") is not None:
-            found.one_of("spec.hostPath.type", source["type"], _HOST_PATHS)
+            found.one_of("spec.hostPath.type", source["type"], HOST_PATH_TYPES)
         if source.get("path") == "/" and spec.get("persistentVolumeReclaimPolicy") == "Recycle":
             found.forbidden(
                 "spec.persistentVolumeReclaimPolicy", "may not be 'recycle' for a hostPath mount of '/'"

@@ -38,7 +38,7 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "csi": ("driver",),
     "scaleIO": ("gateway", "system", "volumeName"),
 }
-_HOST_PATH_TYPES = (
+HOST_PATH_TYPES = (
     "",
     "BlockDevice",
     "CharDevice",
@@ -131,7 +131,7 @@ def _host_path(found: Findings, source: Object, path: str) -> None:
     if found.needs(f"{path}.path", source.get("path")):
         no_backsteps(found, f"{path}.path", source["path"])
     if source.get("type") is not None:
-        found.one_of(f"{path}.type", source["type"], _HOST_PATH_TYPES)
+        found.one_of(f"{path}.type", source["type"], HOST_PATH_TYPES)
 
 
 def _nfs(found: Findings, source: Object, path: str) -> None:

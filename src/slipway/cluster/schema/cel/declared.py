@@ -15,37 +15,14 @@ from typing import Any
 
 from slipway.cluster.schema.cel import kinds
 from slipway.cluster.schema.cel.kinds import Kind
+from slipway.cluster.schema.cel.lexer import RESERVED
 from slipway.cluster.schema.cel.problems import EvaluationError
 from slipway.cluster.schema.cel.times import parse_duration, parse_timestamp
 from slipway.cluster.schema.cel.values import Duration, Timestamp
 from slipway.cluster.schema.shape import UNSET, Shape
 
 MOST_BYTES = 3 * 1024 * 1024  # of a request
-_RESERVED = frozenset(
-    [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
-)
+_RESERVED = RESERVED | {"true", "false", "null", "in"}
 _ESCAPES = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
 # Of a value of a string format: smallest and largest size in JSON.
 _TIMES = {"duration": (3, 32), "date": (12, 12), "date-time": (21, 37)}
