@@ -15,6 +15,7 @@ import kubernetes_asyncio.client
 import lightkube.models.meta_v1
 import lightkube.resources.core_v1
 import pytest
+import yaml
 
 from slipway.cluster import Cluster, ClusterError, clients
 from slipway.cluster.environment.test_cluster import TestCluster
@@ -125,3 +126,14 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(__import__("sys").modules, "kr8s", None)
     with pytest.raises(ClusterError, match="kr8s is not installed here"):
         clients.kr8s(home)
+
+
+def test_a_new_token_is_of_whom_it_was_made_for(home: Cluster, tmp_path: Path) -> None:
+    entry = clients.document(home)
+    entry["users"][0]["user"] = {"token": home.embedded.new_token("ada", ("readers",))}
+    path = tmp_path / "of-ada"
+    path.write_text(yaml.safe_dump(entry))
+    with clients.kubernetes(path) as api:
+        review = kubernetes.client.AuthenticationV1Api(api).create_self_subject_review({})
+        assert review.status.user_info.username == "ada"
+        assert set(review.status.user_info.groups) == {"readers", "system:authenticated"}
