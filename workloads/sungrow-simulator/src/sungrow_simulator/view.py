@@ -145,7 +145,7 @@ def summary(begun: datetime, now: datetime, energy: Energy, counters: Mapping[st
 
 
 def balance(counted: Mapping[str, float]) -> str:
-    """What came and where it went, in kWh; the sums agree as they are shown."""
+    """What came and where it went, in kWh; what was lost is the rest of the numbers as they are shown."""
     came = {"made": "pv", "bought": "import", "from the battery": "discharge"}
     went = {"used": "load", "sold": "export", "into the battery": "charge"}
     without = () if counted["charge"] or counted["discharge"] else ("from the battery", "into the battery")
@@ -153,7 +153,7 @@ def balance(counted: Mapping[str, float]) -> str:
         {word: round(counted[name] / 1000, 1) for word, name in side.items() if word not in without}
         for side in (came, went)
     ]
-    sides[1]["lost"] = sum(sides[0].values()) - sum(sides[1].values())
+    sides[1]["lost"] = max(0.0, round(sum(sides[0].values()) - sum(sides[1].values()), 1))
     return (
         " = ".join(" + ".join(f"{word} {kwh:.1f}" for word, kwh in side.items()) for side in sides) + " kWh"
     )
