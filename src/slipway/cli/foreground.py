@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from slipway.cli.errors import CommandError
-from slipway.cluster.environment import instances
+from slipway.cluster.environment import instances, open_files
 from slipway.cluster.environment.addresses import RangeError
 from slipway.cluster.environment.cluster_identity import IdentityError
 from slipway.cluster.environment.embedded import ClusterError, EmbeddedCluster
@@ -23,6 +23,13 @@ from slipway.cluster.store import JournalError
 
 def run_here(options: ClusterOptions, greeting: Callable[[instances.Instance], str]) -> int:
     """Serve until SIGINT or SIGTERM; what keeps it from starting becomes a CommandError."""
+    limit = open_files.raise_limit()
+    if 0 <= limit < open_files.ENOUGH:
+        print(
+            f"warning: this process may open {limit} files, and every connection takes one; raise the hard limit"
+            " (ulimit -Hn) for more",
+            file=sys.stderr,
+        )
     try:
         asyncio.run(_serve(options, greeting))
     except (ClusterError, IdentityError, JournalError, RangeError, RuntimeFailure, OSError) as error:

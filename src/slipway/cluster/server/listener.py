@@ -12,6 +12,7 @@ from slipway.cluster.server.connection import Connection
 BACKLOG = 4096
 SWEEP_SECONDS = 5.0
 IDLE_SECONDS = 90.0  # as the API server's IdleTimeout
+HANDSHAKE_SECONDS = 32.0  # as its ReadHeaderTimeout, which bounds the handshake too
 UNFINISHED_SECONDS = 60.0  # for the whole of a request to arrive
 
 
@@ -36,7 +37,7 @@ class Listener:
             port,
             ssl=tls,
             backlog=BACKLOG,
-            ssl_handshake_timeout=10 if tls else None,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
         )
         bound: socket.socket = self._server.sockets[0]
         self.host, self.port = bound.getsockname()[:2]
