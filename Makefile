@@ -23,7 +23,7 @@ lint: setup                  ## format, lint, types, import contracts
 format: setup
 	@$(RUN)/ruff check --fix . ; $(RUN)/ruff format .
 
-bench: setup tools           ## make bench WHAT=cluster|kco|sungather
+bench: setup tools           ## make bench WHAT=cluster|startup|watchers|pods|crowd|kco|sungather
 	@PATH="$$PWD/.slipway/tools/bin:$$PATH" $(RUN)/python -m bench.$(WHAT)
 
 docs: setup                  ## the site, into ./site
