@@ -73,6 +73,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._virtual = target
         return True
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        # Since Python 3.12 asyncio gives threads five minutes, and those are over at once here.
+        await super().shutdown_default_executor()
+
     def clock(self) -> Clock:
         """A cluster clock that shows this loop's time, starting at EPOCH."""
         return Clock(lambda: EPOCH + self._virtual)
