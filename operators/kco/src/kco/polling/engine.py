@@ -296,14 +296,17 @@ class PollEngine:
             await asyncio.sleep(SWEEP)
             moment = self._loop.time()
             self.beat_at = moment
-            for poll, connection in list(self._flying.items()):
-                if moment > poll.deadline and connection is not None:
-                    poll.in_flight = None
-                    connection.abort("timeout")
-                    self._fail(poll, Failure("timeout", f"no answer within {poll.timeout:g} s"))
+            self._give_up(moment)
             rounds += 1
             if rounds % 50 == 0:
                 self._pool.sweep(moment)
+
+    def _give_up(self, moment: float) -> None:
+        for poll, connection in list(self._flying.items()):
+            if moment > poll.deadline and connection is not None:
+                poll.in_flight = None
+                connection.abort("timeout")
+                self._fail(poll, Failure("timeout", f"no answer within {poll.timeout:g} s"))
 
 
 def _tls_reason(failure: ssl.SSLError) -> str:
