@@ -163,12 +163,16 @@ def test_64_ten_thousand_targetapps_that_came_and_went_leave_nothing(in_virtual_
         await churn(0, 100)
         asked = app.requests
         before = await churn(100, 100)
-        after = await churn(200, CHURN - 200)
+        await churn(200, CHURN - 200)
         assert app.requests > asked, "they were polled while they were there"
         assert not controller.targets
         assert not engine.polls
-        grown = after - before
-        assert grown.total() <= before.total() * 0.02, grown
+
+        def grown() -> Counter[str]:
+            return _kept() - before
+
+        # A busy kernel may still hold the last answers back when virtual time is past them.
+        await world.until(lambda: grown().total() <= before.total() * 0.02, 600)
         assert await only.stop() == 0
 
     in_virtual_time(main)
