@@ -98,3 +98,5 @@ CLUSTER_ROLES = ApiResource(_RBAC, "v1", "clusterroles", "ClusterRole", namespac
 CLUSTER_ROLE_BINDINGS = ApiResource(
     _RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False
 )
+ROLES = ApiResource(_RBAC, "v1", "roles", "Role")
+ROLE_BINDINGS = ApiResource(_RBAC, "v1", "rolebindings", "RoleBinding")
