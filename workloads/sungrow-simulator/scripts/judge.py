@@ -285,6 +285,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("/tmp/sungrow-judge"), help="where the clients are installed (default %(default)s)")  # fmt: skip
     parser.add_argument("--profiles", default=KNOWN, help="simulated models (default %(default)s)")
     options = parser.parse_args()
+    if not (options.upstream / "SunGather" / "registers-sungrow.yaml").exists():
+        parser.error(
+            f"--upstream: {options.upstream} is no checkout of SunGather: it has no SunGather/registers-sungrow.yaml"
+        )
     judge = Judge(options.upstream.resolve(), options.work.resolve())
     verdicts = asyncio.run(judge.everything(options.profiles.split(",")))
     print(f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}: {options.profiles}\n")
