@@ -64,6 +64,13 @@ class Duplex(Protocol):
         """Close both ways; harmless when closed already."""
 
 
+class Sink(Protocol):
+    """Where a streamed body goes, for who has the next chunk at hand while the body's reader waits for it."""
+
+    def take(self, chunk: bytes) -> bool:
+        """Send it now. False, and it was not sent, while the client reads slowly: the body has to bring it."""
+
+
 @dataclass(slots=True)
 class Response:
     """An answer.
@@ -71,7 +78,8 @@ class Response:
     `body` is all of it, or an async iterator of chunks that are sent as they come (a watch, a log). When
     `upgrade` is set the status is 101 and the connection is handed to it after the headers. `objects` may be
     given to who asked `by_reference`, in place of the body: what the body would have said, to be read and never
-    changed: a list object, or an async iterator of a watch's (type, object).
+    changed: a list object, or an async iterator of a watch's (type, object). A streamed body that may also push
+    is told where to by `attach`, before its first chunk is asked for.
     """
 
     status: int = 200
@@ -80,6 +88,7 @@ class Response:
     warnings: list[str] = field(default_factory=list)  # each a Warning header of its own
     upgrade: Callable[[Duplex], Awaitable[None]] | None = None
     objects: Any = None
+    attach: Callable[[Sink], None] | None = None
 
 
 Handler = Callable[[Request], Awaitable[Response]]

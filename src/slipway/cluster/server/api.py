@@ -25,11 +25,13 @@ from slipway.cluster.registry.creating import create
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.registry.registry import Registry, Written
 from slipway.cluster.registry.updating import update
+from slipway.cluster.registry.watching import watch
 from slipway.cluster.schema.builtin import deprecation_of
 from slipway.cluster.schema.resource import Resource
 from slipway.cluster.server.api_bodies import apply_body, is_apply, object_body, patch_body
 from slipway.cluster.server.api_options import check_write_options, merge_delete_options, parse_options
 from slipway.cluster.server.api_paths import Target, parse_path
+from slipway.cluster.server.fan_out import FanOut, Follower
 from slipway.cluster.server.presentation import Presentation
 from slipway.cluster.server.unserved import check_named, misplaced, page_not_found, without_resource
 from slipway.cluster.status import (
@@ -87,6 +89,7 @@ class ApiServer:
         self._subresources = subresources
         self._reviews = reviews
         self._usage = usage
+        self._fan_out = FanOut(registry.store)
 
     async def handle(self, request: Request) -> Response:
         """Answer any request; a StatusError becomes its Status."""
@@ -244,8 +247,13 @@ class ApiServer:
             term = f"metadata.name={call.name}"
             before = call.options.field_selector
             call.options.field_selector = f"{before},{term}" if before else term
-        events = await reading.watch(self.registry, definition, call, timeout)
-        return shown.events(events)
+        options = call.options
+        if options.label_selector or options.field_selector or definition.webhook or not shown.lines:
+            return shown.events(await watch(self.registry, definition, call, timeout))
+        follower = Follower(self._fan_out, definition, definition.prefix(call.namespace))
+        response = shown.events(await watch(self.registry, definition, call, timeout, follower.wait))
+        response.attach = follower.attach
+        return response
 
     async def _patch(
         self, request: Request, definition: Definition, call: Call, shown: Presentation

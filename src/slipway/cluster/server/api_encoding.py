@@ -4,13 +4,13 @@ watch events are put together from those bytes."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from slipway.cluster.registry.definition import Definition
-from slipway.cluster.registry.reading import INITIAL_EVENTS_END, Listing, WatchEvent
+from slipway.cluster.registry.reading import Listing
+from slipway.cluster.registry.watching import INITIAL_EVENTS_END, WatchEvent
 from slipway.cluster.store import Record
 
 Object = dict[str, Any]
@@ -84,19 +84,13 @@ def bookmark(definition: Definition, event: WatchEvent) -> Object:
     }
 
 
-@lru_cache(maxsize=64)  # a thousand watchers who wait for the same change come one after the other
-def _event_line(event: str, kind: str, api_version: str, tail: bytes) -> bytes:
-    return b'{"type":"%s","object":{"kind":"%s","apiVersion":"%s",%s}\n' % (
-        event.encode(),
-        kind.encode(),
-        api_version.encode(),
-        tail,
-    )
+def event_line(definition: Definition, event: str, record: Record) -> bytes:
+    """A line of a watch stream."""
+    return b'{"type":"%s","object":%s}\n' % (event.encode(), object_bytes(definition, record))
 
 
 async def event_lines(definition: Definition, events: AsyncIterator[WatchEvent]) -> AsyncIterator[bytes]:
     """The lines of a watch stream; a long one comes in parts, of which the longest is shared by all watchers."""
-    kind, api_version = definition.resource.kind, definition.resource.api_version
     async for event in events:
         if event.record is None:
             obj = event.error if event.error is not None else bookmark(definition, event)
@@ -106,4 +100,4 @@ async def event_lines(definition: Definition, events: AsyncIterator[WatchEvent])
             yield tail
             yield b"}\n"
         else:
-            yield _event_line(event.kind, kind, api_version, tail)
+            yield event_line(definition, event.kind, event.record)

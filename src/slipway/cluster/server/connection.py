@@ -1,9 +1,8 @@
-"""One HTTP/1.1 connection: bytes into Requests, Responses into bytes, in the order in which they were asked.
+"""One HTTP/1.1 connection: requests are answered one after the other, in the order in which they were asked.
 
-`data_received` only parses and queues; one task per connection takes requests from the queue, awaits the handler and
-writes, so that pipelined requests are answered in order. A streamed body is advanced only while the transport
-takes bytes: a slow reader costs one chunk and the transport's buffer, never more. After an upgrade the
-connection becomes a `ConnectionDuplex` (duplex.py). listener.py opens and closes connections.
+`data_received` only reads (request_reader.py) and queues; one task per connection takes requests from the queue, awaits
+the handler and writes its answer (response_writer.py), so that pipelined requests are answered in order. After an
+upgrade the connection becomes a `ConnectionDuplex` (duplex.py). listener.py opens and closes connections.
 
 A handler, or a body iterator, that raises ConnectionError drops the connection without an answer: fault rules
 use it.
@@ -18,24 +17,12 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Protocol, cast
 
-import httptools
-
 from slipway.cluster.exchange import Handler, Peer, Request, Response
-from slipway.cluster.server.compression import accepts_gzip, gzip
 from slipway.cluster.server.duplex import ConnectionDuplex
-from slipway.cluster.server.request_target import ascii_text, origin_form
+from slipway.cluster.server.request_reader import Arrived, Refused, RequestReader
+from slipway.cluster.server.response_writer import ResponseWriter
 from slipway.cluster.server.tls_buffers import shrink_tls_buffer
-from slipway.cluster.server.wire import (
-    BODY_LIMIT,
-    CONTINUE,
-    GZIP_THRESHOLD,
-    HEADER_LIMIT,
-    LAST_CHUNK,
-    encode_head,
-    plain_refusal,
-    status_response,
-    too_large,
-)
+from slipway.cluster.server.wire import CONTINUE, encode_head, plain_refusal, status_response, too_large
 from slipway.cluster.status import StatusError, internal_error
 
 logger = logging.getLogger(__name__)
@@ -43,8 +30,6 @@ logger = logging.getLogger(__name__)
 QUEUE_LIMIT = 32  # pipelined requests that wait before we stop reading
 HELD_LIMIT = 256 * 1024  # bytes kept while an upgrade is being decided
 LINGER_SECONDS = 2.0  # how long we read on after a refusal, so that the client gets to read it
-WRITE_BUFFER = 64 * 1024  # bytes that wait for a slow reader, whatever the size of what is written
-_INTERIM_WITHOUT_BODY = (204, 304)
 
 
 class Registry(Protocol):
@@ -52,7 +37,7 @@ class Registry(Protocol):
 
     def opened(self, connection: Connection) -> None: ...
     def closed(self, connection: Connection) -> None: ...
-    def gathers(self, connection: Connection) -> None: ...
+    def gathers(self, writer: ResponseWriter) -> None: ...
 
 
 class Connection(asyncio.Protocol):
@@ -62,31 +47,19 @@ class Connection(asyncio.Protocol):
         self._handler = handler
         self._registry = registry
         self._loop = loop
-        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
-        self._peer = Peer()
-        self._parser = httptools.HttpRequestParser(self)
         self._task: asyncio.Task[None] | None = None
-        # The request that is being read.
-        self._url = b""
-        self._headers: dict[str, str] = {}
-        self._chunks: list[bytes] = []
-        self._body_size = 0
-        self._head_size = 0
-        self._in_head = True
-        self._reading = False
-        self._continue_due = False
-        # Requests that were read whole: (request, keep the connection, HTTP/1.1, bytes after an upgrade follow).
-        self._queue: deque[tuple[Request, bool, bool, bool]] = deque()
+        # Made when the connection is.
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._reader: RequestReader = cast(RequestReader, None)
+        self._out: ResponseWriter = cast(ResponseWriter, None)
+        # Requests that were read whole, and the answer to what could not be read (see `_refuse`).
+        self._queue: deque[Arrived | Refused] = deque()
         self._wanted: asyncio.Future[None] | None = None
+        self._continue_due = False
         self._held: list[bytes] | None = None  # bytes after a request that asked for an upgrade
         self._held_size = 0
         self._duplex: ConnectionDuplex | None = None
         self._discarding = False
-        # The answer that is being written.
-        self._writable: asyncio.Future[None] | None = None
-        self._paused = False
-        self._gathered: list[bytes] = []
-        self._gathered_size = 0
         self._busy = False
         self._cancellable = False
         self._lost = False
@@ -99,13 +72,13 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
         shrink_tls_buffer(transport)
         address = transport.get_extra_info("peername")
         tls = transport.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if isinstance(tls, ssl.SSLObject) else None
         text = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else ""
-        self._peer = Peer(address=text, certificate=certificate)
+        self._reader = RequestReader(Peer(text, certificate), self._arrived, self._body_expected)
+        self._out = ResponseWriter(self._transport, self._registry.gathers)
         self.since = self._loop.time()
         self._registry.opened(self)
 
@@ -115,7 +88,7 @@ class Connection(asyncio.Protocol):
         elif self._held is not None:
             self._hold(data)
         elif not self._discarding:
-            self._parse(data)
+            self._read(data)
 
     def eof_received(self) -> bool:
         self._eof = True
@@ -135,7 +108,7 @@ class Connection(asyncio.Protocol):
             self._linger.cancel()
         if self._duplex is not None:
             self._duplex.lost()
-        self._wake_writer()
+        self._out.lose()
         if self._busy:
             # A write that began is finished although nobody waits for it: cut in the middle it might be half
             # done. Reads and streams end now.
@@ -146,112 +119,51 @@ class Connection(asyncio.Protocol):
         self._registry.closed(self)
 
     def pause_writing(self) -> None:
-        self._paused = True
+        self._out.pause()
 
     def resume_writing(self) -> None:
-        self._paused = False
-        self._wake_writer()
-
-    def _wake_writer(self) -> None:
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
+        self._out.resume()
 
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
-    # --- the parser's side ------------------------------------------------------------------------------------
+    # --- the reader's side ------------------------------------------------------------------------------------
 
-    def _parse(self, data: bytes) -> None:
-        if not self._reading:
-            self._reading = True
+    def _read(self, data: bytes) -> None:
+        if not self._reader.unfinished:
             self.since = self._loop.time()
-        if self._in_head:
-            self._head_size += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
+            rest = self._reader.feed(data)
+        except Refused as refused:
+            # It is said once earlier answers are out; what comes after it is not looked at.
+            self._discarding = True
+            self._enqueue(refused)
+            return
+        if rest is not None:
             self._held = []
-            rest = data[upgrade.args[0] :]
             if rest:
                 self._hold(rest)
-            return
-        except httptools.HttpParserCallbackError as error:
-            cause = error.__context__
-            if not isinstance(cause, _RefusedError):
-                logger.exception("a request could not be taken apart")
-            self._refuse(cause.answer if isinstance(cause, _RefusedError) else plain_refusal(400))
-            return
-        except httptools.HttpParserError:
-            self._refuse(plain_refusal(400))
-            return
-        if self._in_head and self._head_size > HEADER_LIMIT:
-            self._refuse(plain_refusal(431))
 
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:
-            return  # a trailer
-        key = name.decode("latin-1").lower()
-        text = value.decode("utf-8", "replace")
-        headers = self._headers
-        if key in headers:
-            text = f"{headers[key]}{_joiner(key)}{text}"
-        headers[key] = text
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        self._head_size = 0
-        headers = self._headers
-        length = headers.get("content-length")
-        if length is not None and int(length) > BODY_LIMIT:
-            raise _RefusedError(None)
-        if headers.get("expect", "").lower() == "100-continue" and self._parser.get_http_version() == "1.1":
-            if self._busy or self._queue:
-                self._continue_due = True
-            else:
-                self._transport.write(CONTINUE)
-
-    def on_body(self, body: bytes) -> None:
-        self._body_size += len(body)
-        if self._body_size > BODY_LIMIT:
-            raise _RefusedError(None)
-        self._chunks.append(body)
-
-    def on_message_complete(self) -> None:
-        raw_path, _, raw_query = self._url.partition(b"?")
-        if not raw_path.startswith(b"/"):
-            raw_path, raw_query = origin_form(self._url, raw_path, raw_query)
-        parser = self._parser
-        request = Request(
-            parser.get_method().decode("latin-1"),
-            ascii_text(raw_path),
-            ascii_text(raw_query),
-            self._headers,
-            self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks),
-            self._peer,
-        )
-        upgrading = bool(parser.should_upgrade())
-        self._queue.append(
-            (request, parser.should_keep_alive() or upgrading, parser.get_http_version() == "1.1", upgrading)
-        )
-        self._url = b""
-        self._headers = {}
-        if self._chunks:
-            self._chunks = []
-        self._body_size = 0
-        self._in_head = True
-        self._reading = False
+    def _arrived(self, arrived: Arrived) -> None:
         self._continue_due = False
+        self._enqueue(arrived)
+        if len(self._queue) >= QUEUE_LIMIT:
+            self._transport.pause_reading()
+
+    def _body_expected(self) -> None:
+        if self._busy or self._queue:
+            self._continue_due = True
+        else:
+            self._transport.write(CONTINUE)
+
+    def _enqueue(self, item: Arrived | Refused) -> None:
+        self._queue.append(item)
         if self._wanted is not None:
             if not self._wanted.done():
                 self._wanted.set_result(None)
         elif self._task is None:
             self._task = self._loop.create_task(self._serve())
-        if len(self._queue) >= QUEUE_LIMIT:
-            self._transport.pause_reading()
 
     def _hold(self, data: bytes) -> None:
         assert self._held is not None
@@ -259,21 +171,6 @@ class Connection(asyncio.Protocol):
         self._held_size += len(data)
         if self._held_size > HELD_LIMIT:
             self._transport.pause_reading()
-
-    def _refuse(self, answer: bytes | None) -> None:
-        """Answer what cannot be read (None: it is too large) once earlier answers are out; then only discard."""
-        self._discarding = True
-        self._reading = False
-        request = Request("", "", peer=self._peer)
-        if answer is None:
-            self._queue.append((request, False, True, False))
-        else:
-            request.body = answer
-            self._queue.append((request, False, False, False))
-        if self._wanted is not None and not self._wanted.done():
-            self._wanted.set_result(None)
-        elif self._task is None:
-            self._task = self._loop.create_task(self._serve())
 
     # --- answering --------------------------------------------------------------------------------------------
 
@@ -292,7 +189,7 @@ class Connection(asyncio.Protocol):
                 if len(self._queue) == QUEUE_LIMIT - 1:
                     self._transport.resume_reading()
                 self._busy = True
-                keep = await self._answer(*item)
+                keep = await self._answer(item)
                 self._busy = False
                 if not keep or self._closing:
                     break
@@ -321,139 +218,72 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.close()
 
-    async def _answer(self, request: Request, keep: bool, modern: bool, upgrading: bool) -> bool:
+    async def _answer(self, item: Arrived | Refused) -> bool:
         """Answer one request; whether the connection lives on."""
-        if not request.method:  # from _refuse
-            if request.body:
-                self._transport.write(request.body)
+        if isinstance(item, Refused):
+            if item.answer is not None:
+                self._transport.write(item.answer)
             else:
-                await self._write(request, too_large(), keep=False, modern=True)
+                await self._write(Arrived(Request("", ""), False, True, False), too_large(), keep=False)
             return False
+        request = item.request
         self._cancellable = request.method in ("GET", "HEAD")
-        try:
-            response = await self._handler(request)
-        except StatusError as error:
-            response = status_response(error)
-        except ConnectionError:
-            raise
-        except Exception as error:
-            logger.exception("the handler failed on %s %s", request.method, request.path)
-            response = status_response(internal_error(str(error) or type(error).__name__))
+        response = await self._response(request)
         if self._lost:
             if not isinstance(response.body, bytes):
                 await _discard(response.body)
             return False
-        if response.upgrade is not None and upgrading:
+        if response.upgrade is not None and item.upgrading:
             await self._upgrade(response)
             return False
-        keep = keep and not self._closing and response.headers.get("Connection") != "close"
-        await self._write(request, response, keep=keep, modern=modern)
-        if upgrading and keep:  # refused: what follows is HTTP again
-            self._parser = httptools.HttpRequestParser(self)
+        keep = item.keep and not self._closing and response.headers.get("Connection") != "close"
+        await self._write(item, response, keep=keep)
+        if item.upgrading and keep:  # refused: what follows is HTTP again
+            self._reader.start_anew()
             held, self._held, self._held_size = self._held or [], None, 0
             self._transport.resume_reading()
             for data in held:
                 self.data_received(data)
         return keep
 
-    async def _write(self, request: Request, response: Response, *, keep: bool, modern: bool) -> None:
-        ending = "" if keep and modern else "Connection: keep-alive\r\n" if keep else "Connection: close\r\n"
-        body = response.body
-        headers = response.headers
-        if not isinstance(body, bytes):
-            await self._write_stream(request, response, body, ending, modern)
-            return
-        if len(body) > GZIP_THRESHOLD and accepts_gzip(request) and "Content-Encoding" not in headers:
-            body = await gzip(body)
-            headers = {**headers, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-        if response.status not in _INTERIM_WITHOUT_BODY:
-            ending += f"Content-Length: {len(body)}\r\n"
-        head = encode_head(response, headers, ending)
-        if request.method == "HEAD" or response.status in _INTERIM_WITHOUT_BODY:
-            body = b""
-        if len(body) < WRITE_BUFFER:
-            self._transport.write(head + body)
-            if self._paused:
-                await self._drain()
-        else:
-            self._transport.write(head)
-            await self._write_large(body)
-
-    async def _write_stream(
-        self, request: Request, response: Response, body: AsyncIterator[bytes], ending: str, modern: bool
-    ) -> None:
-        self._cancellable = True
-        write = self._transport.write
-        framing = "Transfer-Encoding: chunked\r\n" if modern else "Connection: close\r\n"
+    async def _response(self, request: Request) -> Response:
         try:
-            write(encode_head(response, response.headers, framing + (ending if modern else "")))
-            if request.method == "HEAD":
+            return await self._handler(request)
+        except StatusError as error:
+            return status_response(error)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            logger.exception("the handler failed on %s %s", request.method, request.path)
+            return status_response(internal_error(str(error) or type(error).__name__))
+
+    async def _write(self, item: Arrived, response: Response, *, keep: bool) -> None:
+        modern, body = item.modern, response.body
+        ending = "" if keep and modern else "Connection: keep-alive\r\n" if keep else "Connection: close\r\n"
+        if isinstance(body, bytes):
+            await self._out.write(item.request, response, body, ending)
+            return
+        self._cancellable = True
+        try:
+            self._out.begin_stream(response, ending if modern else "", chunked=modern)
+            if item.request.method == "HEAD":
                 return
+            if response.attach is not None:
+                response.attach(self._out)
             try:
-                async for chunk in body:
-                    if not chunk:
-                        continue
-                    if len(chunk) < WRITE_BUFFER:
-                        self._gather(b"%x\r\n%b\r\n" % (len(chunk), chunk) if modern else chunk)
-                        if self._paused:
-                            await self._drain()
-                    else:
-                        self.flush()
-                        write(b"%x\r\n" % len(chunk) if modern else b"")
-                        await self._write_large(chunk)
-                        write(b"\r\n" if modern else b"")
-                    if self._lost:
-                        return
+                await self._out.stream(body)
             except asyncio.CancelledError:
                 if self._lost or self._eof or not self._closing:
                     raise
                 # The server shuts down: the stream ends, but it ends as HTTP says.
-            self.flush()
-            if modern:
-                write(LAST_CHUNK)
-            else:
-                self._transport.close()
+            self._out.end_stream()
         finally:
             await _discard(body)
-
-    def _gather(self, data: bytes) -> None:
-        """Keep small chunks until the iterator has to wait: events that come together are sent together."""
-        if not self._gathered:
-            self._registry.gathers(self)
-        self._gathered.append(data)
-        self._gathered_size += len(data)
-        if self._gathered_size >= WRITE_BUFFER:
-            self.flush()
-
-    def flush(self) -> None:
-        """Send what was gathered."""
-        if self._gathered and not self._lost:
-            self._transport.write(b"".join(self._gathered))
-        self._gathered.clear()
-        self._gathered_size = 0
-
-    async def _write_large(self, data: bytes) -> None:
-        """In slices: the transport copies what it cannot send at once, and watchers share the bytes of an event."""
-        view = memoryview(data)
-        for start in range(0, len(view), WRITE_BUFFER):
-            self._transport.write(view[start : start + WRITE_BUFFER])
-            if self._paused:
-                await self._drain()
-
-    async def _drain(self) -> None:
-        while self._paused and not self._lost:
-            self._writable = self._loop.create_future()
-            try:
-                await self._writable
-            finally:
-                self._writable = None
-        if self._lost:
-            raise ConnectionResetError("the client has gone")
 
     async def _upgrade(self, response: Response) -> None:
         assert response.upgrade is not None
         self._cancellable = False
-        duplex = ConnectionDuplex(self._transport, self._drain_if_paused)
+        duplex = ConnectionDuplex(self._transport, self._out.drain)
         self._transport.write(encode_head(response, response.headers, ""))
         held, self._held = self._held or [], None
         self._duplex = duplex
@@ -467,12 +297,6 @@ class Connection(asyncio.Protocol):
         finally:
             await duplex.close()
 
-    async def _drain_if_paused(self) -> None:
-        if self._lost:
-            raise ConnectionResetError("the client has gone")
-        if self._paused:
-            await self._drain()
-
     # --- the listener's side ----------------------------------------------------------------------------------
 
     @property
@@ -482,12 +306,12 @@ class Connection(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """Between requests."""
-        return not self._busy and not self._queue and not self._reading
+        return not self._busy and not self._queue and not self._reader.unfinished
 
     @property
     def unfinished(self) -> bool:
         """A request has begun and has not ended."""
-        return self._reading and not self._busy
+        return self._reader.unfinished and not self._busy
 
     def time_out(self) -> None:
         """Close a connection that says nothing."""
@@ -507,21 +331,6 @@ class Connection(asyncio.Protocol):
         if not self._lost:
             self._transport.abort()
         self._cancel()
-
-
-class _RefusedError(Exception):
-    """Thrown through the parser to stop it; None: the body is too large."""
-
-    def __init__(self, answer: bytes | None) -> None:
-        self.answer = answer
-
-
-def _joiner(key: str) -> str:
-    """What stands between the values of a header that came more than once. Groups and extra values of
-    impersonation may hold commas, so a character that no header can hold keeps them apart."""
-    if key.startswith("impersonate-"):
-        return "\n"
-    return "; " if key == "cookie" else ", "
 
 
 async def _discard(body: AsyncIterator[bytes]) -> None:

@@ -8,6 +8,7 @@ import ssl
 
 from slipway.cluster.exchange import Handler
 from slipway.cluster.server.connection import Connection
+from slipway.cluster.server.response_writer import ResponseWriter
 
 BACKLOG = 4096
 SWEEP_SECONDS = 5.0
@@ -26,7 +27,7 @@ class Listener:
         self._server: asyncio.Server | None = None
         self._empty: asyncio.Future[None] | None = None
         self._sweeper: asyncio.TimerHandle | None = None
-        self._gathering: list[Connection] = []
+        self._gathering: list[ResponseWriter] = []
         self.host = ""
         self.port = 0
 
@@ -58,16 +59,16 @@ class Listener:
         if not self._connections and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
 
-    def gathers(self, connection: Connection) -> None:
+    def gathers(self, writer: ResponseWriter) -> None:
         """It has something to send when this turn of the loop is over: one callback does for a thousand watchers."""
         if not self._gathering:
             self._loop.call_soon(self._flush)
-        self._gathering.append(connection)
+        self._gathering.append(writer)
 
     def _flush(self) -> None:
         gathering, self._gathering = self._gathering, []
-        for connection in gathering:
-            connection.flush()
+        for writer in gathering:
+            writer.flush()
 
     def _sweep(self) -> None:
         now = self._loop.time()

@@ -12,7 +12,8 @@ import yaml
 from slipway.cluster.clock import Clock
 from slipway.cluster.exchange import Request, Response
 from slipway.cluster.registry.definition import Definition
-from slipway.cluster.registry.reading import Listing, WatchEvent
+from slipway.cluster.registry.reading import Listing
+from slipway.cluster.registry.watching import WatchEvent
 from slipway.cluster.server import api_encoding
 from slipway.cluster.server.negotiation import Representation, negotiate
 from slipway.cluster.server.tables import TableMaker, included, partial, partial_list
@@ -104,17 +105,19 @@ class Presentation:
             406, "NotAcceptable", f"you requested {wanted}, but the requested object {why} ({kind})"
         )
 
+    @property
+    def lines(self) -> bool:
+        """Whether a watch shows whole objects, in lines that are the same for all who watch them."""
+        return self.form.form == "object" and not self._by_reference
+
     def events(self, events: AsyncIterator[WatchEvent]) -> Response:
         """A watch's stream; in tables only the first event names the columns."""
         if self._by_reference:
             return Response(objects=self._event_objects(events))
-        if self.form.form == "object":
-            return Response(
-                200,
-                {"content-type": self.form.media_type},
-                api_encoding.event_lines(self._definition, events),
-            )
-        return Response(200, {"content-type": self.form.media_type}, self._event_lines(events))
+        lines = (
+            api_encoding.event_lines(self._definition, events) if self.lines else self._event_lines(events)
+        )
+        return Response(200, {"content-type": self.form.media_type}, lines)
 
     async def _event_objects(self, events: AsyncIterator[WatchEvent]) -> AsyncIterator[tuple[str, Object]]:
         async for event in events:

@@ -67,6 +67,11 @@ class History:
         self.oldest = oldest
         self._waiting: dict[asyncio.Future[None], None] = {}  # in order; a set would wake them in any
 
+    @property
+    def end(self) -> int:
+        """Absolute number of the change that comes next."""
+        return self.dropped + len(self.changes)
+
     def append(self, change: Change) -> None:
         self.changes.append(change)
         waiting, self._waiting = self._waiting, {}

@@ -25,15 +25,28 @@ class Watch:
         self._waiter: asyncio.Future[None] | None = None
         self.seen = revision
 
-    def ready(self) -> list[Change]:
-        """The changes there are now, without waiting."""
+    @property
+    def position(self) -> int:
+        """Where it stands in its history: cursors at one position have the same changes before them."""
+        return self._position
+
+    def peek(self) -> list[Change]:
+        """The changes there are now; the cursor stays before them."""
         history = self._history
         start = self._position - history.dropped
         if start < 0:
             raise Compacted(self.seen, history.oldest)
-        changes = history.changes[start:]
-        self._position += len(changes)
+        return history.changes[start:]
+
+    def skip(self) -> None:
+        """Past all changes there are now: the reader has them from elsewhere."""
+        self._position = self._history.end
         self.seen = self._current()
+
+    def ready(self) -> list[Change]:
+        """The changes there are now, without waiting."""
+        changes = self.peek()
+        self.skip()
         return changes
 
     async def next(self, timeout: float | None = None) -> list[Change]:
