@@ -6,7 +6,7 @@ both by reference. A `Handler` answers one request. Nothing here knows Kubernete
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -71,6 +71,26 @@ class Sink(Protocol):
         """Send it now. False, and it was not sent, while the client reads slowly: the body has to bring it."""
 
 
+class PushedBody(AsyncIterator[bytes]):
+    """A streamed body that gives some of its chunks to the sink that was attached, and none of those to its reader.
+
+    Who puts another iterator around it sees all of them: nobody attaches a sink to that.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None], attach: Callable[[Sink], None]) -> None:
+        self._chunks = chunks
+        self.attach = attach
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._chunks
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._chunks)
+
+    async def aclose(self) -> None:
+        await self._chunks.aclose()
+
+
 @dataclass(slots=True)
 class Response:
     """An answer.
@@ -78,8 +98,7 @@ class Response:
     `body` is all of it, or an async iterator of chunks that are sent as they come (a watch, a log). When
     `upgrade` is set the status is 101 and the connection is handed to it after the headers. `objects` may be
     given to who asked `by_reference`, in place of the body: what the body would have said, to be read and never
-    changed: a list object, or an async iterator of a watch's (type, object). A streamed body that may also push
-    is told where to by `attach`, before its first chunk is asked for.
+    changed: a list object, or an async iterator of a watch's (type, object).
     """
 
     status: int = 200
@@ -88,7 +107,6 @@ class Response:
     warnings: list[str] = field(default_factory=list)  # each a Warning header of its own
     upgrade: Callable[[Duplex], Awaitable[None]] | None = None
     objects: Any = None
-    attach: Callable[[Sink], None] | None = None
 
 
 Handler = Callable[[Request], Awaitable[Response]]

@@ -251,9 +251,8 @@ class ApiServer:
         if options.label_selector or options.field_selector or definition.webhook or not shown.lines:
             return shown.events(await watch(self.registry, definition, call, timeout))
         follower = Follower(self._fan_out, definition, definition.prefix(call.namespace))
-        response = shown.events(await watch(self.registry, definition, call, timeout, follower.wait))
-        response.attach = follower.attach
-        return response
+        events = await watch(self.registry, definition, call, timeout, follower.wait)
+        return shown.events(events, follower.attach)
 
     async def _patch(
         self, request: Request, definition: Definition, call: Call, shown: Presentation

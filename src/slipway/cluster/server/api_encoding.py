@@ -3,7 +3,7 @@ watch events are put together from those bytes."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import orjson
@@ -89,7 +89,9 @@ def event_line(definition: Definition, event: str, record: Record) -> bytes:
     return b'{"type":"%s","object":%s}\n' % (event.encode(), object_bytes(definition, record))
 
 
-async def event_lines(definition: Definition, events: AsyncIterator[WatchEvent]) -> AsyncIterator[bytes]:
+async def event_lines(
+    definition: Definition, events: AsyncIterator[WatchEvent]
+) -> AsyncGenerator[bytes, None]:
     """The lines of a watch stream; a long one comes in parts, of which the longest is shared by all watchers."""
     async for event in events:
         if event.record is None:

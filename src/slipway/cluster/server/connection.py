@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Protocol, cast
 
-from slipway.cluster.exchange import Handler, Peer, Request, Response
+from slipway.cluster.exchange import Handler, Peer, PushedBody, Request, Response
 from slipway.cluster.server.duplex import ConnectionDuplex
 from slipway.cluster.server.request_reader import Arrived, Refused, RequestReader
 from slipway.cluster.server.response_writer import ResponseWriter
@@ -268,8 +268,8 @@ class Connection(asyncio.Protocol):
             self._out.begin_stream(response, ending if modern else "", chunked=modern)
             if item.request.method == "HEAD":
                 return
-            if response.attach is not None:
-                response.attach(self._out)
+            if isinstance(body, PushedBody):
+                body.attach(self._out)
             try:
                 await self._out.stream(body)
             except asyncio.CancelledError:

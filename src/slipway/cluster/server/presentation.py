@@ -3,14 +3,14 @@ JSON, indented JSON or YAML."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
 import yaml
 
 from slipway.cluster.clock import Clock
-from slipway.cluster.exchange import Request, Response
+from slipway.cluster.exchange import PushedBody, Request, Response, Sink
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.registry.reading import Listing
 from slipway.cluster.registry.watching import WatchEvent
@@ -110,14 +110,18 @@ class Presentation:
         """Whether a watch shows whole objects, in lines that are the same for all who watch them."""
         return self.form.form == "object" and not self._by_reference
 
-    def events(self, events: AsyncIterator[WatchEvent]) -> Response:
-        """A watch's stream; in tables only the first event names the columns."""
+    def events(
+        self, events: AsyncIterator[WatchEvent], attach: Callable[[Sink], None] | None = None
+    ) -> Response:
+        """A watch's stream; in tables only the first event names the columns. `attach` for a watch in `lines` that
+        may push them."""
         if self._by_reference:
             return Response(objects=self._event_objects(events))
-        lines = (
-            api_encoding.event_lines(self._definition, events) if self.lines else self._event_lines(events)
-        )
-        return Response(200, {"content-type": self.form.media_type}, lines)
+        headers = {"content-type": self.form.media_type}
+        if not self.lines:
+            return Response(200, headers, self._event_lines(events))
+        lines = api_encoding.event_lines(self._definition, events)
+        return Response(200, headers, lines if attach is None else PushedBody(lines, attach))
 
     async def _event_objects(self, events: AsyncIterator[WatchEvent]) -> AsyncIterator[tuple[str, Object]]:
         async for event in events:
