@@ -2,16 +2,20 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from kco.cli.main import Misuse
-from kco.cli.manifest import load
+from kco.cli.manifest import chosen, load
 from kco.simulation.timeline import Simulation
+from kco.spec.document import suggestion
 from kco.spec.targetapp import GROUP, VERSION, InvalidSpec, read
+from kco.spec.yaml_file import Unreadable, read_text
 from operator_kit.kube.client import KubeClient, Resource
 from operator_kit.kube.config import KubeConfigError, discover
 from operator_kit.kube.failure import ApiFailure
@@ -32,6 +36,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.file:
         return _offline(options)
+    if options.state:
+        raise Misuse("--state needs --file: in a cluster the state is the application's own")
     if not options.name:
         raise Misuse("name a TargetApp, or give --file and --state")
     return asyncio.run(_from_cluster(options))
@@ -40,27 +46,48 @@ def run(options: argparse.Namespace) -> int:
 def _offline(options: argparse.Namespace) -> int:
     if not options.state:
         raise Misuse("--file needs --state")
-    try:
-        text = Path("/dev/stdin").read_text() if options.state == "-" else Path(options.state).read_text()
-        state: Any = orjson.loads(text)
-    except OSError as failure:
-        raise Misuse(f"{options.state}: {failure.strerror}") from None
-    except orjson.JSONDecodeError as failure:
-        raise Misuse(f"{options.state}: not JSON: {failure}") from None
-    state = state.get("data", state) if isinstance(state, dict) else state
-    for app in load([options.file]).apps:
-        if options.name not in (None, app.name):
-            continue
+    state = _state(options.state)
+    apps = chosen(load([options.file]).apps, options.name, options.file)
+    known: set[str] = set()
+    for app in apps:
         try:
-            simulation = Simulation(read(app.spec))
+            spec = read(app.spec)
         except InvalidSpec as invalid:
-            raise Misuse(f"{app.path}: {invalid}") from None
+            raise Misuse(f"{app.path}: {app.name}: {invalid}; see kco lint") from None
+        if not spec.actions:
+            print(f"{app.name}: it has no rules (spec.actions)")
+        known |= {rule.rule for rule in spec.actions}
+        simulation = Simulation(spec)
         simulation.turn(state)
         simulation.advance(0)
         for rule, _, words in simulation.explain():
             if options.rule in (None, rule):
                 print(f"{app.name} {rule}: {words}")
+    _check_rule(options.rule, known)
     return 0
+
+
+def _state(name: str) -> Any:
+    """The state in a JSON file, or in the answer that it came with."""
+    try:
+        text = sys.stdin.read() if name == "-" else read_text(Path(name))
+        state: Any = orjson.loads(text)
+    except Unreadable as failure:
+        raise Misuse(str(failure)) from None
+    except UnicodeDecodeError:
+        raise Misuse("standard input is not text") from None
+    except orjson.JSONDecodeError as failure:
+        raise Misuse(f"{name}: not JSON: {failure}") from None
+    if isinstance(state, dict) and isinstance(state.get("data"), dict):
+        state = state["data"]
+    if not isinstance(state, dict):
+        raise Misuse(f"{name}: the state must be an object, as in the data of a GraphQL answer")
+    return state
+
+
+def _check_rule(asked: str | None, known: set[str]) -> None:
+    if asked is not None and asked not in known:
+        raise Misuse(f"no rule {asked!r}{suggestion(asked, sorted(known))}")
 
 
 async def _from_cluster(options: argparse.Namespace) -> int:
@@ -71,6 +98,8 @@ async def _from_cluster(options: argparse.Namespace) -> int:
             runs = await client.list(Resource(GROUP, VERSION, "actionruns"), options.namespace)
     except (KubeConfigError, ApiFailure) as failure:
         raise Misuse(str(failure)) from None
+    with contextlib.suppress(InvalidSpec):  # what is wrong with it is said by its conditions
+        _check_rule(options.rule, {rule.rule for rule in read(body.get("spec")).actions})
     status = body.get("status") or {}
     print(f"{options.name}: {status.get('state', 'Unknown')}, last poll {status.get('lastPolled', 'never')}")
     for condition in status.get("conditions") or []:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from kco.actions.registry import ActionRegistry
 from kco.cli.main import Misuse
-from kco.cli.manifest import Manifest, load
+from kco.cli.manifest import Manifest, collect
 from kco.net.url import InvalidUrl
 from kco.operator.preparation import Unusable, check_actions
 from kco.spec import lint
 from kco.spec.document import InvalidQuery, read_schema
 from kco.spec.targetapp import InvalidSpec, TargetAppSpec, read
+from kco.spec.yaml_file import Unreadable, read_text
 from kco.targets.instance import fixed_address
 
 
@@ -20,20 +21,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    manifests = load(options.files)
+    manifests = collect(options.files)
     text = None
     if options.schema:
         try:
-            text = Path(options.schema).read_text()
+            text = read_text(Path(options.schema))
             read_schema(text)
-        except OSError as failure:
-            raise Misuse(f"{options.schema}: {failure.strerror}") from None
+        except Unreadable as failure:
+            raise Misuse(str(failure)) from None
         except InvalidQuery as failure:
             raise Misuse(f"{options.schema}: {failure}") from None
-    if not manifests.apps:
+    if not manifests.apps and not manifests.faults:
         raise Misuse("no TargetApp in " + ", ".join(options.files))
     registry = ActionRegistry()
-    count = 0
+    count = len(manifests.faults)
+    for fault in manifests.faults:
+        print(fault)
     for manifest in manifests.apps:
         for problem in problems(manifest, registry, text, manifests.config_maps):
             count += 1

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 
 from kco.cli.main import Misuse
-from kco.cli.manifest import load
+from kco.cli.manifest import chosen, load
 from kco.cli.recorded import entries, moment
 from kco.simulation.timeline import Moment, replay
 from kco.spec.targetapp import InvalidSpec, read
@@ -21,14 +21,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    apps = [app for app in load([options.file]).apps if options.name in (None, app.name)]
-    if not apps:
-        raise Misuse(f"{options.file}: no such TargetApp")
+    apps = chosen(load([options.file]).apps, options.name, options.file)
+    if len(apps) > 1:
+        raise Misuse(f"{options.file}: {len(apps)} TargetApps; choose one with --name")
     app = apps[0]
     try:
         spec = read(app.spec)
     except InvalidSpec as invalid:
-        raise Misuse(f"{options.file}: {invalid}") from None
+        raise Misuse(f"{options.file}: {app.name}: {invalid}; see kco lint") from None
     namespace = options.namespace or app.namespace
     rows = asyncio.run(
         entries(options.url, namespace, app.name, options.since, options.until, ("state", "down"))

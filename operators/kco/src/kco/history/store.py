@@ -11,21 +11,26 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
 from sqlalchemy import (
+    URL,
     BigInteger,
     Column,
+    Connection,
     Float,
     Index,
     Integer,
     MetaData,
+    Row,
     String,
     Table,
     Text,
     delete,
     insert,
+    inspect,
     select,
 )
 from sqlalchemy.exc import SQLAlchemyError
@@ -103,15 +108,20 @@ class History:
         self.written = 0
 
     async def open(self, *, writing: bool = True) -> None:
-        """Connect and make the table where it is missing."""
+        """Connect. Who writes makes the table where it is missing; who reads makes nothing."""
         try:
             self._engine = create_async_engine(asynchronous_url(self._url), pool_pre_ping=True)
+            if not writing:
+                _check_file(self._engine.url)
             if self._engine.dialect.name == "sqlite":
                 # aiosqlite leaves its thread behind when it cannot open a file; that is found out without it.
                 arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
                 await asyncio.to_thread(_open_and_close, *arguments, **options)
             async with self._engine.begin() as connection:
-                await connection.run_sync(metadata.create_all)
+                if writing:
+                    await connection.run_sync(metadata.create_all)
+                elif not await connection.run_sync(_has_table):
+                    raise OSError(f"it has no table {observations.name}: has the operator written to it?")
         except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as failure:
             await self.close()
             raise HistoryError(f"history database {self._shown()}: {_reason(failure)}") from None
@@ -165,19 +175,12 @@ class History:
         query = query.order_by(observations.c.at, observations.c.id)
         if limit is not None:
             query = query.limit(limit)
-        async with self._engine.connect() as connection:
-            rows = await connection.stream(query)
-            async for row in rows:
-                yield Entry(
-                    at=row.at,
-                    namespace=row.namespace,
-                    target=row.target,
-                    uid=row.uid,
-                    instance=row.instance,
-                    kind=row.kind,
-                    body=orjson.loads(row.body),
-                    rule=row.rule,
-                )
+        try:
+            async with self._engine.connect() as connection:
+                async for row in await connection.stream(query):
+                    yield _entry(row)
+        except (SQLAlchemyError, OSError) as failure:
+            raise HistoryError(f"history database {self._shown()}: {_reason(failure)}") from None
 
     async def prune(self) -> int:
         """Delete what is older than the retention."""
@@ -236,10 +239,35 @@ class History:
         return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
+def _check_file(url: URL) -> None:
+    """sqlite would make a missing file; a reader wants to hear of it."""
+    if url.get_backend_name() == "sqlite" and url.database and not url.database.startswith((":", "file:")):
+        Path(url.database).stat()
+
+
+def _has_table(connection: Connection) -> bool:
+    return bool(inspect(connection).has_table(observations.name))
+
+
+def _entry(row: Row[Any]) -> Entry:
+    return Entry(
+        at=row.at,
+        namespace=row.namespace,
+        target=row.target,
+        uid=row.uid,
+        instance=row.instance,
+        kind=row.kind,
+        body=orjson.loads(row.body),
+        rule=row.rule,
+    )
+
+
 def _open_and_close(*arguments: Any, **options: Any) -> None:
     sqlite3.connect(*arguments, **options).close()
 
 
 def _reason(failure: BaseException) -> str:
+    if isinstance(failure, OSError) and failure.strerror:
+        return failure.strerror
     original = getattr(failure, "orig", None)
     return str(original or failure).splitlines()[0] if str(original or failure) else type(failure).__name__

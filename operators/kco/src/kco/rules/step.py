@@ -14,6 +14,7 @@ from kco.spec.targetapp import Action
 HOUR = 3600.0
 
 FIRED, IDLE, HELD, SUPPRESSED, LATCHED, CLEARED = "fired", "idle", "held", "suppressed", "latched", "cleared"
+OUTCOMES = (FIRED, IDLE, HELD, SUPPRESSED, LATCHED, CLEARED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,16 +21,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from kco.rules.step import OUTCOMES
 from kco.simulation.timeline import Simulation
 from kco.spec import lint
-from kco.spec.document import InvalidQuery, read_schema
+from kco.spec.document import InvalidQuery, read_schema, suggestion
 from kco.spec.duration import parse_duration
 from kco.spec.targetapp import InvalidSpec, TargetAppSpec, read
+from kco.spec.yaml_file import Unreadable, read_documents, read_text
 
+FILE_KEYS = {"name", "targetApp", "schema", "steps", "expect"}
 STEP_KEYS = {"at", "state", "set", "down", "instance", "expect", "results"}
 EXPECT_KEYS = {"fired", "at", "held", "outcome"}
+RESULTS = ("Succeeded", "Failed")
 
 
 class InvalidScenario(Exception):
@@ -59,11 +61,7 @@ def run(path: Path) -> Outcome:
         place = f"{path}: steps[{position}]"
         if not isinstance(step, dict) or "at" not in step:
             raise InvalidScenario(f"{place}: must be an object with at")
-        unknown = set(step) - STEP_KEYS
-        if unknown:
-            raise InvalidScenario(
-                f"{place}: unknown key {sorted(unknown)[0]!r}; known: {', '.join(sorted(STEP_KEYS))}"
-            )
+        _known_keys(step, STEP_KEYS, place)
         moment = _duration(step["at"], place)
         if moment < simulation.now:
             raise InvalidScenario(f"{place}: at {step['at']} lies before the step above")
@@ -81,54 +79,77 @@ def run(path: Path) -> Outcome:
     return outcome
 
 
+def _known_keys(given: dict[str, Any], known: set[str], place: str) -> None:
+    for key in given:
+        if key not in known:
+            raise InvalidScenario(f"{place}: unknown key {key!r}{suggestion(key, sorted(known))}")
+
+
+def _object(given: Any, place: str) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise InvalidScenario(f"{place}: must be an object")
+    return given
+
+
+def _by_rule(simulation: Simulation, given: Any, place: str) -> dict[str, Any]:
+    """What a file says of each rule: an object whose keys are rules."""
+    rules = sorted(rule.rule for rule in simulation.spec.actions)
+    words = _object({} if given is None else given, place)
+    for rule in words:
+        if rule not in rules:
+            raise InvalidScenario(f"{place}: no rule {rule!r}{suggestion(rule, rules)}")
+    return words
+
+
 def _apply(simulation: Simulation, step: dict[str, Any], place: str) -> None:
     instance = str(step.get("instance") or "")
-    for rule, word in (step.get("results") or {}).items():
-        simulation.results[rule] = str(word) == "Succeeded"
+    for rule, word in _by_rule(simulation, step.get("results"), f"{place}: results").items():
+        if word not in RESULTS:
+            raise InvalidScenario(f"{place}: results: {rule}: {word!r} is none of {', '.join(RESULTS)}")
+        simulation.results[rule] = word == "Succeeded"
     if step.get("down"):
         simulation.turn(None, instance)
     if "state" in step:
-        if not isinstance(step["state"], dict):
-            raise InvalidScenario(f"{place}: state must be an object")
-        simulation.turn(copy.deepcopy(step["state"]), instance)
+        state = _object(step["state"], f"{place}: state")
+        simulation.turn(copy.deepcopy(state), instance)
     if "set" in step:
+        change = _object(step["set"], f"{place}: set")
         state = copy.deepcopy(simulation._states.get(instance) or simulation._previous.get(instance) or {})
-        _merge(state, step["set"])
+        _merge(state, change)
         simulation.turn(state, instance)
 
 
 def _compare(simulation: Simulation, expected: Any, when: str, place: str) -> list[str]:
     if expected is None:
         return []
-    if not isinstance(expected, dict) or set(expected) - EXPECT_KEYS:
-        raise InvalidScenario(f"{place}: expect may hold {', '.join(sorted(EXPECT_KEYS))}")
-    rules = {rule.rule for rule in simulation.spec.actions}
-    fired: dict[str, list[float]] = {rule: [] for rule in rules}
+    place = f"{place}: expect"
+    _known_keys(_object(expected, place), EXPECT_KEYS, place)
+    parts = {key: _by_rule(simulation, expected.get(key), f"{place}: {key}") for key in EXPECT_KEYS}
+    fired: dict[str, list[float]] = {rule.rule: [] for rule in simulation.spec.actions}
     for happening in simulation.happened:
         if happening.outcome == "fired":
             fired[happening.rule].append(happening.at)
     failures = []
-    for part in expected.values():
-        for rule in part:
-            if rule not in rules:
-                raise InvalidScenario(
-                    f"{place}: expect names {rule!r}; the rules are {', '.join(sorted(rules))}"
-                )
-    for rule, count in (expected.get("fired") or {}).items():
+    for rule, count in parts["fired"].items():
+        if not isinstance(count, int) or isinstance(count, bool):
+            raise InvalidScenario(f"{place}: fired: {rule}: {count!r} is not a whole number")
         if len(fired[rule]) != count:
             why = _why(simulation, rule)
             failures.append(f"{when}: rule {rule} fired {len(fired[rule])} times, expected {count}; {why}")
-    for rule, times in (expected.get("at") or {}).items():
+    for rule, times in parts["at"].items():
+        if not isinstance(times, list):
+            raise InvalidScenario(f"{place}: at: {rule}: give a list of times, as in [5m, 1h]")
         wanted = [_duration(text, place) for text in times]
         if fired[rule] != wanted:
             shown = ", ".join(spell(moment) for moment in fired[rule]) or "never"
             failures.append(f"{when}: rule {rule} fired at {shown}, expected {', '.join(map(str, times))}")
-    for rule, outcome in {**(expected.get("held") or {}), **(expected.get("outcome") or {})}.items():
+    for rule, outcome in [*parts["held"].items(), *parts["outcome"].items()]:
+        if outcome not in OUTCOMES:
+            raise InvalidScenario(f"{place}: outcome: {rule}: {outcome!r} is none of {', '.join(OUTCOMES)}")
         found = {decision.outcome for (name, _), decision in simulation.book.latest.items() if name == rule}
         if outcome not in found:
-            failures.append(
-                f"{when}: rule {rule} is {', '.join(sorted(found)) or 'idle'}, expected {outcome}"
-            )
+            shown = ", ".join(sorted(found)) or "idle"
+            failures.append(f"{when}: rule {rule} is {shown}, expected {outcome}")
     return failures
 
 
@@ -148,13 +169,14 @@ def spell(seconds: float) -> str:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text())
-    except OSError as failure:
-        raise InvalidScenario(f"{path}: {failure.strerror}") from None
-    except yaml.YAMLError as failure:
-        raise InvalidScenario(f"{path}: not YAML: {str(failure).splitlines()[0]}") from None
+        document = next(iter(read_documents(path)), None)
+    except Unreadable as failure:
+        raise InvalidScenario(str(failure)) from None
     if not isinstance(document, dict):
         raise InvalidScenario(f"{path}: must be an object with targetApp and steps")
+    if document.get("kind") == "TargetApp":
+        raise InvalidScenario(f"{path}: a TargetApp, not a scenario; a scenario names it as its targetApp")
+    _known_keys(document, FILE_KEYS, str(path))
     return document
 
 
@@ -162,11 +184,11 @@ def _spec(document: dict[str, Any], path: Path) -> TargetAppSpec:
     given = document.get("targetApp")
     if isinstance(given, str):
         try:
-            documents = list(yaml.safe_load_all((path.parent / given).read_text()))
-        except (OSError, yaml.YAMLError) as failure:
-            raise InvalidScenario(f"{path}: targetApp {given}: {str(failure).splitlines()[0]}") from None
+            found = read_documents(path.parent / given)
+        except Unreadable as failure:
+            raise InvalidScenario(f"{path}: targetApp: {failure}") from None
         given = next(
-            (body for body in documents if isinstance(body, dict) and body.get("kind") == "TargetApp"), None
+            (body for body in found if isinstance(body, dict) and body.get("kind") == "TargetApp"), None
         )
     if not isinstance(given, dict):
         raise InvalidScenario(f"{path}: targetApp must be a TargetApp or the name of a file that holds one")
@@ -174,9 +196,9 @@ def _spec(document: dict[str, Any], path: Path) -> TargetAppSpec:
         spec = read(given.get("spec"))
         schema = None
         if document.get("schema"):
-            schema = read_schema((path.parent / str(document["schema"])).read_text())
+            schema = read_schema(read_text(path.parent / str(document["schema"])))
         _, problems = lint.check(spec, schema)
-    except (InvalidSpec, InvalidQuery, OSError) as failure:
+    except (InvalidSpec, InvalidQuery, Unreadable) as failure:
         raise InvalidScenario(f"{path}: targetApp: {failure}") from None
     if problems:
         raise InvalidScenario(f"{path}: targetApp: {problems[0]}")

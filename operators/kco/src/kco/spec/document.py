@@ -126,8 +126,14 @@ def read_schema(text: str) -> GraphQLSchema:
             loaded: Any = orjson.loads(text)
             return build_client_schema(loaded.get("data", loaded))
         return build_schema(text)
-    except (GraphQLError, TypeError, ValueError, AttributeError, KeyError) as failure:
-        raise InvalidQuery(f"the GraphQL schema cannot be read: {str(failure)[:300]}") from None
+    except GraphQLError as failure:
+        place = f"line {failure.locations[0].line}: " if failure.locations else ""
+        raise InvalidQuery(f"the GraphQL schema cannot be read: {place}{failure.message}") from None
+    except RecursionError:
+        raise InvalidQuery("the GraphQL schema cannot be read: nested too deeply") from None
+    except (TypeError, ValueError, AttributeError, KeyError) as failure:
+        fault = " ".join(str(failure).split())[:300]
+        raise InvalidQuery(f"the GraphQL schema cannot be read: {fault}") from None
 
 
 def check_against_schema(query: Query, schema: GraphQLSchema, *, field: str = "stateQuery") -> list[str]:
