@@ -95,7 +95,8 @@ class PushedBody(AsyncIterator[bytes]):
 class Response:
     """An answer.
 
-    `body` is all of it, or an async iterator of chunks that are sent as they come (a watch, a log). When
+    `body` is all of it, or an async iterator of chunks that are sent as they come (a watch, a log): in HTTP's
+    chunks, or plainly when `headers` has the `content-length` of a backend that is passed on. When
     `upgrade` is set the status is 101 and the connection is handed to it after the headers. `objects` may be
     given to who asked `by_reference`, in place of the body: what the body would have said, to be read and never
     changed: a list object, or an async iterator of a watch's (type, object).
@@ -105,6 +106,7 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes | AsyncIterator[bytes] = b""
     warnings: list[str] = field(default_factory=list)  # each a Warning header of its own
+    repeated: list[tuple[str, str]] = field(default_factory=list)  # headers beside others of the same name
     upgrade: Callable[[Duplex], Awaitable[None]] | None = None
     objects: Any = None
 

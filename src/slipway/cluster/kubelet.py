@@ -64,5 +64,11 @@ class Kubelet(Protocol):
 
     async def port_forward(self, namespace: str, pod: str, port: int) -> Duplex: ...
 
+    async def reach_pod(self, namespace: str, pod: str, port: int) -> Duplex:
+        """A connection to the pod's address, as others in the cluster make it; OSError when nobody takes it."""
+
+    async def reach_node(self, port: int) -> Duplex:
+        """A connection to the node's own address; OSError when nobody takes it."""
+
     async def stats(self) -> dict[str, Any]:
         """The node's and its pods' CPU (cores) and memory (bytes), for metrics.k8s.io."""

@@ -169,9 +169,12 @@ async def _send(cluster: EmbeddedCluster, request: Request) -> tuple[int, bytes]
 
 
 def _is_upstreams(request: Request, body: bytes) -> bool:
-    """Whether a real server answers with a 500 too: plain words, without a reason, for a patch whose lists or types
-    do not fit, and for an exec on a node that is not there. A fault of ours would not come as an answer at all."""
+    """Whether a real server answers with a 5xx too: plain words, without a reason, for a patch whose lists or types
+    do not fit, for an exec on a node that is not there, and for a proxy to what does not answer. A fault of ours would
+    not come as an answer at all."""
     status = json.loads(body)
+    if "/proxy" in request.path and status.get("reason") == "ServiceUnavailable":
+        return True
     fitted = request.headers["content-type"].startswith(("application/strategic-merge", "application/apply"))
     plain = request.method == "PATCH" and fitted and "reason" not in status
     return plain or "error dialing backend" in status["message"]

@@ -38,6 +38,7 @@ from slipway.cluster.registry.definition import Definitions
 from slipway.cluster.registry.registry import Registry
 from slipway.cluster.schema.builtin import load_catalogue
 from slipway.cluster.schema.openapi import OpenApi
+from slipway.cluster.server import proxying
 from slipway.cluster.server import usage as usage_documents
 from slipway.cluster.server.api import ApiServer
 from slipway.cluster.server.api_subresources import object_subresources
@@ -124,7 +125,8 @@ class ControlPlane:
             documents,
             {
                 **object_subresources(registry, signer),
-                **PodStreams(registry, kubelets).handlers(),
+                **PodStreams(registry, kubelets, authorizer).handlers(),
+                **proxying.handlers(registry, kubelets),
                 ("nodes.metrics.k8s.io", ""): usage,
                 ("pods.metrics.k8s.io", ""): usage,
             },

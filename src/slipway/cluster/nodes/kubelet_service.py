@@ -78,6 +78,15 @@ class KubeletService:
                 f' namespace "{id}": dial tcp4 127.0.0.1:{port}: connect: {(error.strerror or str(error)).lower()}',
             ) from None
 
+    async def reach_pod(self, namespace: str, pod: str, port: int) -> Duplex:
+        worker = self._pod(namespace, pod)
+        if worker.state.sandbox is None or worker.state.torn_down:
+            raise StreamError(503, f'pod "{pod}" is not running')
+        return await worker.around.runtime.reach(worker.state.sandbox, port)
+
+    async def reach_node(self, port: int) -> Duplex:
+        return await self._agent.around.runtime.reach_node(self._agent.facts.name, port)
+
     async def stats(self) -> dict[str, Any]:
         """`node` and `pods`: CPU in cores since the last call, `seconds` ago; memory in bytes."""
         pods, running = [], set()

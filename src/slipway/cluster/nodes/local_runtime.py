@@ -302,6 +302,12 @@ class LocalRuntime(ABC):
             raise
         return SocketDuplex(*await asyncio.open_connection(sock=found))
 
+    async def reach(self, sandbox: Sandbox, port: int) -> Duplex:
+        return await self.connect(sandbox.id, port, sandbox.address)
+
+    async def reach_node(self, node: str, port: int) -> Duplex:
+        return SocketDuplex(*await asyncio.open_connection(self.node_address(node), port))
+
     async def usage(self, container: str) -> tuple[float, int]:
         return await asyncio.to_thread(tree_usage, self._running(container).pid)
 

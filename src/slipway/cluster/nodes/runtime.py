@@ -126,5 +126,11 @@ class Runtime(Protocol):
     async def connect(self, sandbox: str, port: int, host: str = "") -> Duplex:
         """A TCP connection to a port of the pod: on its loopback, or on `host`, from within its network."""
 
+    async def reach(self, sandbox: Sandbox, port: int) -> Duplex:
+        """A TCP connection to a port of the pod's address, as the rest of the cluster makes it."""
+
+    async def reach_node(self, node: str, port: int) -> Duplex:
+        """A TCP connection to a port of the node's own address."""
+
     async def usage(self, container: str) -> tuple[float, int]:
         """CPU seconds used so far, and memory in bytes."""

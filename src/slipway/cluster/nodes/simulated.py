@@ -311,6 +311,15 @@ class SimulatedRuntime:
             raise ConnectionRefusedError(111, "Connection refused")
         return _Welcome()
 
+    async def reach(self, sandbox: Sandbox, port: int) -> Duplex:
+        raise StreamError(
+            503, f"dial tcp {sandbox.address}:{port}: this pod is simulated: nothing listens in it"
+        )
+
+    async def reach_node(self, node: str, port: int) -> Duplex:
+        address = f"{self.node_address(node)}:{port}"
+        raise StreamError(503, f"dial tcp {address}: this node is simulated: nothing listens on it")
+
     async def usage(self, container: str) -> tuple[float, int]:
         running = self._running[container]
         return running.behaviour.cpu * (self.clock.now() - running.started), running.behaviour.memory

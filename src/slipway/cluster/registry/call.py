@@ -9,7 +9,9 @@ from slipway.cluster.exchange import Identity
 from slipway.cluster.schema.resource import Resource
 
 ANONYMOUS = Identity("system:anonymous", ("system:unauthenticated",))
-Verb = Literal["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
+Verb = Literal[
+    "get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "connect"
+]  # `connect` is admission's word for exec, attach, port-forward and proxy
 
 
 @dataclass(slots=True)

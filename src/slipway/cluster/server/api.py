@@ -20,7 +20,7 @@ from slipway.cluster.access.reviews import Reviews
 from slipway.cluster.access.usage import Usage
 from slipway.cluster.exchange import Identity, Request, Response
 from slipway.cluster.registry import deleting, patching_objects, reading
-from slipway.cluster.registry.call import Call, Verb
+from slipway.cluster.registry.call import Call, Options, Verb
 from slipway.cluster.registry.creating import create
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.registry.registry import Registry, Written
@@ -53,6 +53,7 @@ _METHOD_VERBS: dict[str, Verb] = {
     "PATCH": "patch",
     "DELETE": "delete",
 }
+PROXY = "proxy"  # the sub-resource that takes more methods than others
 _TRUE = {"true", "1", "True"}
 # Watches without timeoutSeconds end after a random time between this and twice this, as the API server's do.
 MIN_WATCH_SECONDS = 1800.0
@@ -144,7 +145,8 @@ class ApiServer:
     ) -> tuple[Call, Resource | None]:
         resource = self.registry.definitions.catalogue.find(target.group, target.version, target.plural)
         verb = _verb(request, target)
-        options = parse_options(request.query, verb)
+        # The query of a proxied request is for the backend.
+        options = Options() if target.subresource == PROXY else parse_options(request.query, verb)
         placeholder = resource or Resource(
             target.group, target.version, target.plural, target.plural, "", bool(target.namespace), ()
         )
@@ -222,6 +224,8 @@ class ApiServer:
                 return await self._deleted(
                     definition, call, await deleting.delete(self.registry, call), shown
                 )
+            case "connect":
+                raise method_not_allowed()
             case "deletecollection":
                 self._delete_options(request, call)
                 records = await deleting.delete_collection(self.registry, call)
@@ -305,7 +309,7 @@ def _attributes(request: Request, target: Target | None) -> Attributes:
     if target.plural == "namespaces" and target.group == "" and target.name:
         namespace = target.name
     return Attributes(
-        _verb(request, target),
+        "" if request.method == "OPTIONS" else _verb(request, target),
         target.group,
         target.version,
         target.plural,
@@ -318,6 +322,8 @@ def _attributes(request: Request, target: Target | None) -> Attributes:
 def _verb(request: Request, target: Target) -> Verb:
     verb = _METHOD_VERBS.get(request.method)
     if verb is None:
+        if target.subresource == PROXY and request.method in {"HEAD", "OPTIONS"}:
+            return "get"
         raise method_not_allowed()
     if verb == "get":
         watching = target.legacy_watch or _flag(request.query, "watch")

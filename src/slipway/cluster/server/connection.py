@@ -265,7 +265,7 @@ class Connection(asyncio.Protocol):
             return
         self._cancellable = True
         try:
-            self._out.begin_stream(response, ending if modern else "", chunked=modern)
+            self._out.begin_stream(response, ending, chunked=modern)
             if item.request.method == "HEAD":
                 return
             if isinstance(body, PushedBody):

@@ -10,16 +10,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from slipway.cluster.access.authorization import Attributes, Authorizer
 from slipway.cluster.exchange import Duplex, Request, Response
 from slipway.cluster.kubelet import Kubelet, LogOptions, Session, StreamError
 from slipway.cluster.registry import reading
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.registry import Registry
+from slipway.cluster.server.connecting import admit_connection
 from slipway.cluster.server.printers.durations import parse_timestamp
 from slipway.cluster.status import (
     FieldError,
     StatusError,
     bad_request,
+    forbidden,
     internal_error,
     invalid,
     method_not_allowed,
@@ -36,9 +39,10 @@ TURNS = 50  # of the event loop in which a kubelet may still refuse before the a
 class PodStreams:
     """`kubelets` by node name, as they are now."""
 
-    def __init__(self, registry: Registry, kubelets: Mapping[str, Kubelet]) -> None:
+    def __init__(self, registry: Registry, kubelets: Mapping[str, Kubelet], authorizer: Authorizer) -> None:
         self._registry = registry
         self._kubelets = kubelets
+        self._authorizer = authorizer
 
     def handlers(self) -> dict[tuple[str, str], Handler]:
         """By (qualified plural, sub-resource), for the API."""
@@ -66,7 +70,7 @@ class PodStreams:
             raise _refused(error) from None
 
     async def exec(self, call: Call, request: Request) -> Response:
-        kubelet, pod = self._streaming(call)
+        kubelet, pod = await self._streaming(call, stream_options("PodExecOptions", request.query))
 
         async def start(options: StreamOptions) -> Session:
             if not options.command:
@@ -84,7 +88,7 @@ class PodStreams:
         return await _remote_command(request, start)
 
     async def attach(self, call: Call, request: Request) -> Response:
-        kubelet, pod = self._streaming(call)
+        kubelet, pod = await self._streaming(call, stream_options("PodAttachOptions", request.query))
 
         async def start(options: StreamOptions) -> Session:
             container = container_of(pod, options.container)
@@ -95,7 +99,7 @@ class PodStreams:
         return await _remote_command(request, start)
 
     async def port_forward(self, call: Call, request: Request) -> Response:
-        kubelet, _ = self._streaming(call)
+        kubelet, _ = await self._streaming(call, stream_options("PodPortForwardOptions", request.query))
 
         async def connect(port: int) -> Duplex:
             return await kubelet.port_forward(call.namespace, call.name, port)
@@ -105,9 +109,15 @@ class PodStreams:
 
         return await port_forward(request, connect)
 
-    def _streaming(self, call: Call) -> tuple[Kubelet, Object]:
+    async def _streaming(self, call: Call, options: Object) -> tuple[Kubelet, Object]:
+        """The kubelet and the pod, once admission and authorization agree to what the options ask for."""
         if call.verb not in {"get", "create"}:
             raise method_not_allowed()
+        await admit_connection(self._registry, call, options)
+        # A WebSocket begins with a GET; what follows needs the permission to create all the same (since 1.35).
+        create = Attributes("create", "", "v1", "pods", call.subresource, call.namespace, call.name)
+        if call.verb == "get" and not self._authorizer.decide(call.identity, create).allowed:
+            raise forbidden("pods", "", call.name, "")
         pod = self._pod(call)
         node = (pod.get("spec") or {}).get("nodeName")
         if not node:
@@ -146,6 +156,21 @@ def container_of(pod: Object, wanted: str) -> str:
         return str(main[0]["name"])
     choice = f", choose one of: [{' '.join(names)}]" if main else ""
     raise bad_request(f"a container name must be specified for pod {name}{choice}")
+
+
+def stream_options(kind: str, query: str) -> Object:
+    """The options of a stream as admission sees them."""
+    values = parse_qs(query)
+    options: Object = {"kind": kind, "apiVersion": "v1"}
+    for name in ("stdin", "stdout", "stderr", "tty"):
+        if _flag({key: found[0] for key, found in values.items()}, name):
+            options[name] = True
+    if values.get("container"):
+        options["container"] = values["container"][0]
+    if values.get("command"):
+        options["command"] = values["command"]
+    ports = [part for value in values.get("ports", ()) for part in value.split(",") if part.isdigit()]
+    return {**options, "ports": [int(port) for port in ports]} if ports else options
 
 
 def log_options(query: str, name: str, now: float) -> tuple[str, LogOptions]:

@@ -31,6 +31,7 @@ class ResponseWriter:
         "_gathers",
         "_lost",
         "_paused",
+        "_sized",
         "_transport",
         "_writable",
     )
@@ -42,6 +43,7 @@ class ResponseWriter:
         self._gathered: list[bytes] = []
         self._gathered_size = 0
         self._chunked = True  # of the stream that is being written
+        self._sized = False
         self._writable: asyncio.Future[None] | None = None
         self._paused = False
         self._lost = False
@@ -96,9 +98,14 @@ class ResponseWriter:
             await self._write_large(body)
 
     def begin_stream(self, response: Response, framing: str, *, chunked: bool) -> None:
-        """The head of an answer whose body comes in pieces; without `chunked` the end of the connection is its end."""
-        self._chunked = chunked
-        framing = "Transfer-Encoding: chunked\r\n" + framing if chunked else "Connection: close\r\n"
+        """The head of an answer whose body comes in pieces. It ends with its `content-length` where it has one, else with
+        the last chunk, and without `chunked` with the connection."""
+        self._sized = "content-length" in response.headers
+        self._chunked = chunked and not self._sized
+        if self._chunked:
+            framing = "Transfer-Encoding: chunked\r\n" + framing
+        elif not self._sized:
+            framing = "Connection: close\r\n"
         self._transport.write(encode_head(response, response.headers, framing))
 
     async def stream(self, body: AsyncIterator[bytes]) -> None:
@@ -131,7 +138,7 @@ class ResponseWriter:
         self.flush()
         if self._chunked:
             self._transport.write(LAST_CHUNK)
-        else:
+        elif not self._sized:
             self._transport.close()
 
     def _gather(self, chunk: bytes) -> None:

@@ -48,16 +48,18 @@ def encode_head(response: Response, headers: dict[str, str], framing: str) -> by
     lines = [_STATUS_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n"]
     for name, value in headers.items():
         lines.append(f"{name}: {value}\r\n")
+    lines += [f"{name}: {value}\r\n" for name, value in response.repeated]
     lines += [f"Warning: {value}\r\n" for value in warnings]
     lines.append(_date())
     lines.append(framing)
     lines.append("\r\n")
     head = "".join(lines)
-    expected = len(headers) + len(warnings) + 3 + framing.count("\n")
+    expected = len(headers) + len(response.repeated) + len(warnings) + 3 + framing.count("\n")
     if head.count("\n") != expected or head.count("\r") != expected:
         # Someone's text with a line break in it would end the header early; Go writes spaces instead.
         clean = {name: _in_one_line(value) for name, value in headers.items()}
         quiet = Response(status, warnings=[_in_one_line(value) for value in warnings])
+        quiet.repeated = [(name, _in_one_line(value)) for name, value in response.repeated]
         return encode_head(quiet, clean, framing)
     return head.encode("utf-8", "replace")
 

@@ -227,12 +227,12 @@ class Webhooks:
             "requestKind": kind,
             "requestResource": plural,
             "name": call.name,
-            "operation": "CREATE" if call.verb == "create" else OPERATIONS[call.verb],
+            "operation": OPERATIONS[call.verb],
             "userInfo": user_info(call.identity),
             "object": obj,
             "oldObject": old,
             "dryRun": call.options.dry_run,
-            "options": {"kind": _OPTIONS[OPERATIONS[call.verb]], "apiVersion": "meta.k8s.io/v1"},
+            "options": _options(call),
         }
         if call.namespace:
             request["namespace"] = call.namespace
@@ -255,12 +255,13 @@ class Webhooks:
         )
 
 
-_OPTIONS = {
-    "CREATE": "CreateOptions",
-    "UPDATE": "UpdateOptions",
-    "DELETE": "DeleteOptions",
-    "CONNECT": "CreateOptions",
-}
+_OPTIONS = {"CREATE": "CreateOptions", "UPDATE": "UpdateOptions", "DELETE": "DeleteOptions"}
+
+
+def _options(call: Call) -> Object | None:
+    """A connection has none besides its object."""
+    kind = _OPTIONS.get(OPERATIONS[call.verb])
+    return {"kind": kind, "apiVersion": "meta.k8s.io/v1"} if kind else None
 
 
 def _quoted(hook: Object) -> str:

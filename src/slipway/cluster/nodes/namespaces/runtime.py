@@ -6,6 +6,7 @@ namespace, and the host reaches pods through this process (`connect`, port-forwa
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import ipaddress
@@ -19,12 +20,14 @@ from typing import Any
 
 from slipway.cluster.client.quantities import whole
 from slipway.cluster.clock import Clock
+from slipway.cluster.exchange import Duplex
 from slipway.cluster.nodes.images import visible_paths
 from slipway.cluster.nodes.leftovers import remove_interfaces
 from slipway.cluster.nodes.local_runtime import LocalRuntime, Running
 from slipway.cluster.nodes.runtime import RuntimeFailure, Sandbox, SandboxRequest
 from slipway.cluster.nodes.simulated import node_ranges
 from slipway.cluster.nodes.spawning.spawner import SpawnError
+from slipway.cluster.nodes.streams import SocketDuplex
 
 _RECIPES = "slipway.cluster.nodes.namespaces.recipes"
 _HOSTS = (
@@ -222,6 +225,17 @@ class NamespacesRuntime(LocalRuntime):
     async def pod_socket(self, sandbox: str) -> tuple[socket.socket, str]:
         made = await self.spawner.ask_socket(f"{_RECIPES}:make_socket", sandbox=self._pods[sandbox].pid)
         return made, "127.0.0.1"
+
+    async def reach_node(self, node: str, port: int) -> Duplex:
+        if not self.rootless:
+            return await super().reach_node(node, port)
+        made = await self.cluster_socket()
+        try:
+            await asyncio.get_running_loop().sock_connect(made, (self.node_address(node), port))
+        except BaseException:
+            made.close()
+            raise
+        return SocketDuplex(*await asyncio.open_connection(sock=made))
 
     async def cluster_socket(self, address: str = "", port: int = 0, *, udp: bool = False) -> socket.socket:
         """A socket in the cluster's network: bound to an address of it, or for a connection from there."""

@@ -1,0 +1,30 @@
+"""Paths of proxied requests: what of them the backend sees, joined and escaped as Go's libraries do it."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from urllib.parse import quote, unquote
+
+_PROXIED = re.compile(r"(/api/v1/(?:namespaces/[^/]+/(?:pods|services)|nodes)/[^/]+/proxy)(/.*)?", re.S)
+_UNESCAPED = "$&+,/:;=@~"  # besides letters, digits and _.-
+
+
+def split_path(path: str) -> tuple[str, str] | None:
+    """The path of a proxy and what follows it, unescaped, empty when nothing does; None for any other path."""
+    found = _PROXIED.fullmatch(path)
+    if found is None:
+        return None
+    rest = unquote(found[2] or "")
+    return unquote(found[1]), joined("/", rest) if rest else ""
+
+
+def joined(prefix: str, path: str) -> str:
+    """Both as one clean path that keeps its closing slash."""
+    clean = posixpath.normpath(f"{prefix.rstrip('/')}/{path.lstrip('/')}")
+    clean = "/" + clean.lstrip("/")
+    return clean + "/" if path.endswith("/") and not clean.endswith("/") else clean
+
+
+def escaped(path: str) -> str:
+    return quote(path, safe=_UNESCAPED)
