@@ -1,8 +1,10 @@
 """An operator on a real API server: restarts, edits, deletions, two replicas, bad specs, status."""
 
 import asyncio
+import pwd
 from typing import Any
 
+import kopf
 import pytest
 
 from kco.operator.controller import TARGET_APPS
@@ -50,6 +52,36 @@ async def test_01_a_restart_polls_every_target_within_its_interval(bed, app, unt
     assert operator._unready() == []
     await until(lambda: all(poll.succeeded for poll in operator.services.engine.polls.values()))
     assert len(operator.services.engine.polls) == 5
+
+
+async def test_53_a_user_without_a_name_can_run_it(bed, app, until, monkeypatch) -> None:
+    """As in the image, whose user 1000 is in no /etc/passwd."""
+
+    def nobody(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    await bed.start()
+    await bed.make(graphqlEndpoint=app.url)
+    await until(lambda: monitoring(bed))
+
+
+async def test_56_it_is_not_ready_while_nothing_watches(bed, until, monkeypatch) -> None:
+    broken = True
+
+    async def operator(**words: Any) -> None:
+        if broken:
+            raise RuntimeError("no watch today")
+        await kopf_operator(**words)
+
+    kopf_operator = kopf.operator
+    monkeypatch.setattr(kopf, "operator", operator)
+    running = await bed.start(wait=False)
+    await until(lambda: running._unready() == ["the TargetApps are not watched: no watch today"])
+    broken = False
+    await until(lambda: running._unready() == [])
 
 
 async def test_02_a_restart_with_an_unchanged_state_does_and_says_nothing(bed, app, until) -> None:

@@ -76,6 +76,7 @@ class Operator:
         self._tasks: list[asyncio.Task[None]] = []
         self._election: asyncio.Task[None] | None = None
         self.started = asyncio.Event()
+        self._blind = ""
         self._build()
 
     def _build(self) -> None:
@@ -203,6 +204,8 @@ class Operator:
             reasons.append("no replica holds the Lease")
         if (self.leadership.held or not self._acts_by_lease) and not self.controller.synced:
             reasons.append("the TargetApps have not been read yet")
+        if self._blind:
+            reasons.append(f"the TargetApps are not watched: {self._blind}")
         return reasons
 
     # -- sharing -----------------------------------------------------------------------------------------
@@ -290,7 +293,8 @@ class Operator:
                 assert watch.ended is not None
                 await asyncio.wait({watch.ended, *ends}, return_when=asyncio.FIRST_COMPLETED)
                 if watch.ended.done() and not any(end.done() for end in ends):
-                    record(log, logging.ERROR, "watch_ended", error=str(watch.ended.exception()))
+                    self._blind = str(watch.ended.exception() or "the watch ended")
+                    record(log, logging.ERROR, "watch_ended", error=self._blind)
                     await asyncio.wait(ends, timeout=2.0, return_when=asyncio.FIRST_COMPLETED)
                     await self._resync()
                     watch = self._watch()
@@ -305,11 +309,16 @@ class Operator:
         watch = Watch(
             self.client,
             namespace=self.settings.namespace,
+            identity=self.identity,
             observe=self.controller.observe,
             vanished=self.controller.vanished,
+            began=self._sees,
         )
         watch.start()
         return watch
+
+    def _sees(self) -> None:
+        self._blind = ""
 
     async def _resync(self) -> None:
         """What vanished while nobody watched is told by nobody: look for it."""

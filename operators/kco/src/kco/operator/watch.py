@@ -12,7 +12,7 @@ import base64
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -23,7 +23,9 @@ Observe = Callable[[dict[str, Any]], None]
 Vanished = Callable[[str], None]
 
 
-def build_registry(observe: Observe, vanished: Vanished, client: KubeClient) -> kopf.OperatorRegistry:
+def build_registry(
+    observe: Observe, vanished: Vanished, began: Callable[[], None], client: KubeClient
+) -> kopf.OperatorRegistry:
     """A kopf registry with this operator's handlers."""
     registry = kopf.OperatorRegistry()
 
@@ -34,6 +36,7 @@ def build_registry(observe: Observe, vanished: Vanished, client: KubeClient) -> 
         settings.networking.request_timeout = 60
         settings.watching.server_timeout = 240
         settings.queueing.exit_timeout = 1.0
+        began()
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.ConnectionInfo:
@@ -70,13 +73,24 @@ async def connection_info(client: KubeClient) -> kopf.ConnectionInfo:
 
 
 class Watch:
-    """kopf in a thread; `observe` and `vanished` are called in the loop that called `start`."""
+    """kopf in a thread; `observe`, `vanished` and `began` are called in the loop that called `start`."""
 
-    def __init__(self, client: KubeClient, *, namespace: str, observe: Observe, vanished: Vanished) -> None:
+    def __init__(
+        self,
+        client: KubeClient,
+        *,
+        namespace: str,
+        identity: str,
+        observe: Observe,
+        vanished: Vanished,
+        began: Callable[[], None],
+    ) -> None:
         self._client = client
         self._namespace = namespace
+        self._identity = identity
         self._observe = observe
         self._vanished = vanished
+        self._began = began
         self._stopping = False
         self._operating: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
         self._thread: threading.Thread | None = None
@@ -89,6 +103,7 @@ class Watch:
         registry = build_registry(
             lambda body: self._in(loop, self._observe, body),
             lambda uid: self._in(loop, self._vanished, uid),
+            lambda: self._in(loop, lambda _: self._began(), None),
             self._client,
         )
 
@@ -143,6 +158,8 @@ class Watch:
         await kopf.operator(
             registry=registry,
             standalone=True,
+            # Else kopf asks for the name of the user, and the user of an image has none. (Its type is private.)
+            identity=cast(Any, self._identity),
             clusterwide=not self._namespace,
             namespaces=[self._namespace] if self._namespace else [],
         )
