@@ -14,6 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
 from sungather.api.server import serve
+from sungather.ledger import Ledger
 
 WEB = {"name": "webserver", "enabled": True, "port": 0, "host": "127.0.0.1"}
 
@@ -328,6 +329,62 @@ async def test_pause_leaves_the_inverter_alone_and_resume_ends_it(served, hybrid
     await eventually(lambda: hybrid.connections > before)
 
 
+@pytest.mark.parametrize(
+    ("action", "given"),
+    [
+        ("refresh-inverter", {}),
+        ("check-inverter", {}),
+        ("read-registers", {"address": 5000}),
+        ("dump-registers", {"ranges": "input 5000"}),
+        ("set-battery-mode", {"mode": "hold", "dry-run": True}),
+    ],
+)
+async def test_a_paused_collector_keeps_away_from_the_inverter_whatever_is_asked(
+    served, hybrid, action, given
+):
+    application, client = await served({"port": hybrid.port}, allow_control=True)
+    await application.collector.collect()
+    await client.post("/api/pause", {"minutes": 10})
+    before = hybrid.connections
+    status, told = await client.post(f"/api/{action}", given)
+    assert (status, told["error"]) == (409, "paused: POST /api/resume first")
+    assert hybrid.connections == before
+
+
+async def test_a_collection_that_was_under_way_does_not_end_a_pause(served, hybrid):
+    application, client = await served({"port": hybrid.port})
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(frame):
+        asked.set()
+        await answer.wait()
+        return hybrid.answer(frame)
+
+    hybrid.fault = slow
+    under_way = asyncio.create_task(application.collector.collect())
+    await asked.wait()
+    await client.post("/api/pause", {"minutes": 10})
+    answer.set()
+    assert (await under_way).snapshot is not None
+    assert (await client.json("/api/status"))["state"] == "paused"
+    assert (await client.post("/api/resume"))[1]["state"] == "starting"
+
+
+@pytest.mark.parametrize("address", [10**400, 1e308, "1e999", "nan", True, [], {}])
+async def test_no_number_is_too_strange_for_an_answer(served, hybrid, address):
+    _, client = await served({"port": hybrid.port})
+    status, told = await client.post("/api/read-registers", {"address": address})
+    assert status == 400
+    assert told["error"].startswith("address ")
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, "", "a b", "http://a"])
+async def test_an_impossible_host_is_named(served, hybrid, host):
+    _, client = await served({"port": hybrid.port})
+    status, told = await client.post("/api/check-inverter", {"host": host})
+    assert (status, told["error"]) == (400, f"host is {host!r}, which is not a host name or address")
+
+
 async def test_a_pause_ends_by_itself(served, hybrid, eventually):
     application, client = await served({"port": hybrid.port})
     await application.start()
@@ -399,6 +456,19 @@ async def test_energy_summary_and_history(served, hybrid):
     ]
     assert history["days"][0]["produced"] == 11.0
     assert (await client.get("/api/history?day=soon"))[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("hour", "kept"), [("23:59:30", 12.5), ("00:00:30", 0.1)], ids=["before midnight", "after midnight"]
+)
+def test_a_counter_that_begins_anew_while_this_clock_is_off_spoils_no_day(tmp_path, hour, kept):
+    """With use_local_time the day is this machine's, and the inverter's counters begin anew at another moment."""
+    ledger = Ledger(tmp_path)
+    for produced in (12.5, 0.1):
+        ledger.add_sample(0, f"2026-06-21T{hour}", {}, {"produced": produced})
+    (day,) = ledger.days("2026-06-21", "2026-06-21")
+    ledger.close()
+    assert (day["produced"], day["imported"]) == (kept, None)
 
 
 async def test_an_address_in_use_is_logged_and_collecting_goes_on(run, hybrid, caplog):

@@ -131,6 +131,8 @@ def test_a_key_that_is_written_twice_is_named(tmp_path):
         ("inverter:\n  host: a\n  log_console: [1]\n", "allowed: DEBUG"),
         ("inverter:\n  host: a\n  level: 7\n", "allowed is 0 to 3"),
         ("inverter:\n  host: http://a/\n", "not a host name"),
+        ("inverter:\n  host: a..b\n", "line 2: inverter.host: 'a..b' is not a host name"),
+        (f"inverter:\n  host: {'x' * 64}.lan\n", "not a host name"),
         ("inverter: {host: a\n", "is not valid YAML"),
         ("inverter:\n  host: a\nexports: mqtt\n", "line 3: exports: must be a list"),
         ("inverter:\n  host: a\nexports:\n  - mqtt\n", "line 4: exports[0]"),
@@ -146,7 +148,18 @@ def test_a_key_that_is_written_twice_is_named(tmp_path):
             "inverter:\n  host: a\nexports:\n  - {name: mqtt, enabled: true, host: b, homeassistant: true}\n",
             "ha_sensors",
         ),
+        (
+            "inverter:\n  host: a\nexports:\n  - {name: mqtt, enabled: true, host: 'mqtt://b'}\n",
+            "line 4: exports[0].host: 'mqtt://b' is not a host name",
+        ),
         ("inverter:\n  host: a\nexports:\n  - {name: influxdb, enabled: true, url: nowhere}\n", "not a URL"),
+        *(
+            (
+                f"inverter:\n  host: a\nexports:\n  - {{name: influxdb, enabled: true, url: '{url}'}}\n",
+                "no host name",
+            )
+            for url in ("http://[abc", "http://a..b:8086", "http://db:80x/", "http://db:99999")
+        ),
         (
             "inverter:\n  host: a\nexports:\n  - {name: pvoutput, enabled: true, api: x, sid: y, parameters: []}\n",
             "v1, v2",

@@ -284,6 +284,7 @@ async def test_nothing_is_lost_while_the_broker_is_down_at_the_start(run, hybrid
     await gate.open()
     exporter.retry_now()
     await eventually(lambda: exporter.outbox.waiting == 0)
+    await eventually(lambda: ids[-1] in [s["reading_id"] for s in listener.states()])
     arrived = [s["reading_id"] for s in listener.states()]
     assert [i for i in arrived if i in set(ids)] == ids, "in order, each once"
     times = [s["reading_time"] for s in listener.states()]

@@ -108,7 +108,7 @@ async def pvoutput(service, clock):
         options |= {"batch_points": 1, "parameters": PARAMETERS, "url": service.url}
         for parameter in options["parameters"]:
             parameter.setdefault("multiple", None)
-        made.append(PvOutput(options | rest, clock, 1.0))
+        made.append(PvOutput(options | rest, clock, 30.0))
         return made[-1]
 
     yield make
@@ -141,6 +141,19 @@ async def test_an_interval_that_is_not_over_waits_so_the_first_one_is_not_distor
         await one.deliver([sample(100, v2=5), sample(130, v2=9)])
     assert 165 <= wait.value.seconds <= 171
     assert service.points == []
+
+
+async def test_the_hour_that_comes_twice_when_summer_time_ends_uploads_no_interval_before_it_is_over(
+    pvoutput, service, clock
+):
+    one = pvoutput()
+    before = sample(59 * 60 + 50, v2=5)  # 12:59:50, and after it the clock shows 12:00:20
+    after = sample(60 * 60 + 20, v2=9)
+    after = Item(after.seq, after.key, after.at, after.payload.replace("13:00:20", "12:00:20"))
+    clock.seconds = 60 * 60 + 20
+    delivery = await one.deliver([before, after])
+    assert service.points == ["20261121,12:55,,5"]
+    assert delivery.sent == [before]
 
 
 async def test_batches_have_at_most_30_points(pvoutput, service, clock):

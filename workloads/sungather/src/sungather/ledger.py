@@ -129,14 +129,21 @@ class Ledger:
     def add_sample(
         self, at: float, local: str, values: Mapping[str, float | None], day: Mapping[str, float | None]
     ) -> None:
-        """A point of the history, and the day's energy so far. `local` is the local time as text."""
+        """A point of the history, and the day's energy so far. `local` is the local time as text.
+
+        A day's energy falls only around midnight, by the inverter's clock, which may be ahead of this time or behind it:
+        what falls late in the day belongs to the next one, what falls early was yesterday's.
+        """
+        latest = "max(coalesce(excluded.{0}, {0}), coalesce({0}, excluded.{0}))"
+        if local[11:13] < "12":
+            latest = "coalesce(excluded.{0}, {0})"
         self._db.execute(
             "INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)",
             (int(at), local, *(values.get(name) for name in SAMPLE)),
         )
         self._db.execute(
             f"INSERT INTO days VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (day) DO UPDATE SET "
-            f"{', '.join(f'{n} = coalesce(excluded.{n}, {n})' for n in DAY)}",
+            f"{', '.join(f'{n} = {latest.format(n)}' for n in DAY)}",
             (local[:10], *(day.get(name) for name in DAY)),
         )
 

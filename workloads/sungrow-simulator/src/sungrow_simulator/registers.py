@@ -99,7 +99,7 @@ class RegisterMap:
     def _gaps(self, table: str) -> dict[int, int]:
         """Every readable word as it is while nothing is known of it."""
         blank = {address: 0xFFFF for addresses in self.readable[table] for address in addresses}
-        for row in (*all_registers(), *self._rows):
+        for row in self._rows:
             if row.table == table:
                 blank.update((a, w) for a, w in enumerate(row.missing(), row.address) if a in blank)
         return blank

@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sungather.api.control import Control
+from sungather.api.control import Control, leave_alone_while_paused
 from sungather.api.dump import dump, parse_ranges
 from sungather.api.parameters import ActionError, Parameters
 from sungather.application import Application
-from sungather.configuration.settings import DEFAULT_PORTS
+from sungather.configuration.settings import DEFAULT_PORTS, is_host
 from sungather.errors import os_reason
 from sungather.exports.destination import Blocked, Later
 from sungather.exports.mqtt import Mqtt
@@ -197,6 +197,7 @@ class Actions:
         return await self.exports({"export": parameters.text("export")})
 
     async def _collect(self, wait: float) -> Any:
+        leave_alone_while_paused(self._app)
         collector = self._app.collector
         was_offline = str(collector.state) == "offline"
         try:
@@ -216,8 +217,6 @@ class Actions:
         """One collection now, inside the running loop. wait: seconds."""
         parameters = Parameters(given, "wait")
         wait = parameters.number("wait", 30, 1, 300)
-        if self._app.collector.paused_seconds():
-            raise ActionError("paused: POST /api/resume first", 409)
         cycle = await self._collect(wait)
         drained = await asyncio.gather(*(e.drain(min(wait, 5)) for e in self._app.exporters))
         return {
@@ -240,11 +239,12 @@ class Actions:
         same = connection == current.connection
         settings = replace(
             current,
-            host=parameters.text("host", current.host),
+            host=_host(parameters, current.host),
             connection=connection,
             port=parameters.whole("port", current.port if same else DEFAULT_PORTS[connection], 1, 65535),
             slave=parameters.whole("unit-id", current.slave, 0, 255),
         )
+        leave_alone_while_paused(self._app)
         loop = asyncio.get_running_loop()
         steps: list[dict[str, Any]] = []
 
@@ -293,6 +293,7 @@ class Actions:
         address = parameters.whole("address", None, 1, 65535)
         count = parameters.whole("count", 1, 1, min(500, 65536 - address))
         data_type = parameters.text("type", "U16", choices=("U16", "S16", "U32", "S32", "UTF-8"))
+        leave_alone_while_paused(self._app)
         try:
             words = list(await self._app.session.read_raw(kind, address, count))
         except Refusal as error:
@@ -319,6 +320,7 @@ class Actions:
         """All words that the inverter lets read, for support of new models. ranges: "input 4950-5100, ..."; redact."""
         parameters = Parameters(given, "ranges", "redact")
         ranges = parse_ranges(parameters.text("ranges"), self._app)
+        leave_alone_while_paused(self._app)
         try:
             return await dump(self._app, ranges, redact=parameters.flag("redact", True))
         except TransportError as error:
@@ -435,6 +437,13 @@ class Actions:
             "samples": self._app.ledger.samples(day.isoformat()),
             "days": [{"day": row["day"], **energy.summary([row])} for row in rows],
         }
+
+
+def _host(parameters: Parameters, default: str) -> str:
+    host = parameters.text("host", default).strip()
+    if not is_host(host):
+        raise ActionError(f"host is {host!r}, which is not a host name or address")
+    return host
 
 
 def _inputs(snapshot: Snapshot) -> int | None:

@@ -126,6 +126,7 @@ class Control:
         limits = self._app.settings.collector
         if not limits.allow_control:
             raise ActionError("control is off: set collector: allow_control: true in the config file", 403)
+        leave_alone_while_paused(self._app)
         self._most_watts()
         minutes = parameters.number("minutes", min(60, limits.control_minutes), 1, limits.control_minutes)
         dry = parameters.flag("dry-run")
@@ -252,6 +253,12 @@ class Control:
                     await self._revert(kind, "the collector stops")
             except (TransportError, TimeoutError) as error:
                 log.warning("could not revert while stopping (%s): the next start does it", error)
+
+
+def leave_alone_while_paused(application: Application) -> None:
+    """ActionError while the owner wants the inverter, and its only session, for something else."""
+    if application.collector.paused_seconds():
+        raise ActionError("paused: POST /api/resume first", 409)
 
 
 async def _read(transport: Transport, addresses: Iterable[int]) -> dict[int, int]:

@@ -26,7 +26,7 @@ Range = tuple[Kind, int, int]
 def parse_ranges(text: str, application: Application) -> list[Range]:
     """[(kind, first, last)] from "input 4950-5100, holding 13000-13100"; empty means all that the catalogue knows."""
     if not text.strip():
-        reads = plan(application.catalogue.registers, max_words=_PIECE * 2)
+        reads = plan([r.whole() for r in application.catalogue.registers], max_words=_PIECE * 2)
         return [(r.kind, r.address, r.address + r.count - 1) for r in reads]
     ranges = []
     for part in text.split(","):

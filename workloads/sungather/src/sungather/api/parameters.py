@@ -50,7 +50,7 @@ class Parameters:
             raise ActionError(f"{name} is required ({low:g} to {high:g})")
         try:
             found = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ActionError(f"{name} must be a number, not {value!r}") from None
         if isinstance(value, bool) or not low <= found <= high:
             raise ActionError(f"{name} is {value}, allowed: {low:g} to {high:g}")

@@ -206,6 +206,8 @@ class Collector:
         self.last_error = error
 
     def _enter(self, state: State) -> None:
+        if self._paused_until is not None and state is not State.PAUSED:
+            return  # a collection that was under way when the pause began
         self.state, self.state_since = state, self.clock.now()
 
     def collect_soon(self) -> None:

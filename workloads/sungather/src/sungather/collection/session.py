@@ -12,10 +12,11 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from sungather.clock import Clock
 from sungather.configuration.settings import InverterSettings
-from sungather.readings.derived import METERS
+from sungather.readings.derived import CLOCK, METERS, inverter_time
 from sungather.registers.catalogue import Catalogue
 from sungather.registers.decoding import Value, decode
 from sungather.registers.plan import AdaptivePlan, Read
@@ -86,11 +87,12 @@ class Session:
         self._open = False
         by_name = {r.name: r for r in catalogue.registers}
         self._identity_plan = AdaptivePlan(
-            [by_name[n] for n in _IDENTITY if n in by_name], self.transport.max_words
+            [by_name[n] for n in (*_IDENTITY, *CLOCK) if n in by_name], self.transport.max_words
         )
         self._plan: AdaptivePlan | None = None
         self._plan_device: Device | None = None
-        self._shown: frozenset[Register] = frozenset()
+        self._hidden: frozenset[Register] = frozenset()
+        self._ahead: timedelta | None = None
         self._penalties: dict[tuple[Kind, int], tuple[int, float]] = {}
 
     @property
@@ -137,9 +139,11 @@ class Session:
         if plan is None:
             await self._read_all(self._identity_plan, words, scan)
             scan.identity = self._identify(words)
+            self._note_time(words)
             if not scan.reads_ok and scan.failures:
                 raise scan.failures[-1][1]
             plan = self._plan_for(scan.identity.device)
+        plan.at(self._inverters_time())
         await self._read_all(plan, words, scan)
         if not scan.reads_ok:
             raise scan.failures[-1][1] if scan.failures else Refusal(2)
@@ -149,11 +153,13 @@ class Session:
         ):  # another inverter answers: what was read is half of each
             plan = self._plan_for(scan.identity.device)
             words.clear()
+            plan.at(self._inverters_time())
             await self._read_all(plan, words, scan)
+        self._note_time(words)
         scan.taken = self._clock.now()
-        shown = self._shown
+        hidden = self._hidden
         scan.measured = [
-            Measured(register, decode(register, found), register in shown)
+            Measured(register, decode(register, found), register not in hidden)
             for register in plan.registers
             if (found := words.get(register)) is not None
         ]
@@ -164,8 +170,7 @@ class Session:
         if self._plan is None or self._plan_device != device:
             self._plan_device = device
             chosen = self.selected()
-            have = self._shown = frozenset(chosen)
-            identity = set(self._identity_plan.registers)
+            have, identity = set(chosen), set(self._identity_plan.registers)
             needed = PAGE | METERS.keys() if self._settings.smart_meter else PAGE
             extra = [
                 r
@@ -173,9 +178,22 @@ class Session:
                 if r not in have
                 and (r in identity or (r.name in needed and device is not None and applies(r, device)))
             ]
+            self._hidden = frozenset(extra)
             self._plan = AdaptivePlan([*extra, *chosen], self.transport.max_words)
             self._penalties.clear()
         return self._plan
+
+    def _note_time(self, words: Words) -> None:
+        """How far the inverter's clock is ahead of UTC: its tables of history follow its own clock."""
+        told = inverter_time({r.name: decode(r, found) for r, found in words.items() if r.name in CLOCK})
+        if told is not None:
+            self._ahead = told - self._clock.now().replace(tzinfo=None)
+
+    def _inverters_time(self) -> datetime:
+        """The local time at the inverter now; this machine's until its clock could be read."""
+        if self._ahead is None:
+            return self._clock.local().replace(tzinfo=None)
+        return self._clock.now().replace(tzinfo=None) + self._ahead
 
     def _identify(self, words: Words) -> Identity:
         values: dict[str, Value | None] = {}

@@ -112,7 +112,7 @@ def load(path: Path) -> Settings:
 
 def _inverter(document: Document, given: dict[str, Any]) -> InverterSettings:
     host = given["host"].strip()
-    if not re.fullmatch(r"[A-Za-z0-9._:%\-]{1,253}", host):
+    if not is_host(host):
         raise document.error("inverter.host", f"{host!r} is not a host name or address (no http://, no path)")
     port = given["port"]
     connection = given["connection"]
@@ -126,6 +126,15 @@ def _inverter(document: Document, given: dict[str, Any]) -> InverterSettings:
     if certificate not in ("", "any") and not re.fullmatch(r"[0-9a-f]{64}", certificate):
         raise document.error("inverter.certificate", "must be a SHA-256 fingerprint (64 hex digits) or any")
     return InverterSettings(**{**given, "host": host, "port": effective})
+
+
+def is_host(text: str) -> bool:
+    """True for what a name server or the machine could make sense of: an address, or a name in labels of 1 to 63."""
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        return False
+    return re.fullmatch(r"[\w.:%-]{1,253}", text) is not None
 
 
 def _exports(document: Document, warnings: list[str]) -> list[ExportSettings]:
@@ -167,6 +176,10 @@ def _exports(document: Document, warnings: list[str]) -> list[ExportSettings]:
 def _check_mqtt(document: Document, where: str, options: dict[str, Any]) -> None:
     if not options["host"]:
         raise document.error(f"{where}.host", "is required: address of the MQTT broker")
+    if not is_host(options["host"]):
+        raise document.error(
+            f"{where}.host", f"{options['host']!r} is not a host name or address (no mqtt://)"
+        )
     topic = options["topic"]
     if topic is not None and (not topic or any(c in topic for c in "#+\0") or topic.startswith("$")):
         raise document.error(f"{where}.topic", f"{topic!r} is not a topic to publish to (no #, +, leading $)")
@@ -185,7 +198,15 @@ def _check_influxdb(document: Document, where: str, options: dict[str, Any]) -> 
         raise document.error(
             f"{where}.url", f"{options['url']!r} is not a URL that starts with http:// or https://"
         )
-    address = urlsplit(options["url"])
+    try:
+        address = urlsplit(options["url"])
+        named = is_host(address.hostname or "") and address.port != 0
+    except ValueError:
+        named = False
+    if not named:
+        raise document.error(
+            f"{where}.url", f"{options['url']!r} has no host name or no port from 1 to 65535"
+        )
     if address.username:
         # credentials in the address would appear in messages: they belong in their own keys, which are masked
         options["username"] = options["username"] or unquote(address.username)

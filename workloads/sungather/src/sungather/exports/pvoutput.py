@@ -86,7 +86,7 @@ class PvOutput:
             start = when.replace(minute=when.minute - when.minute % interval, second=0)
             groups.setdefault(start, []).append((item, sample["v"]))
         points = [self._point(start, groups[start]) for start in groups]
-        newest = max(groups)
+        newest = start  # by arrival: when summer time ends, an hour comes twice
         age = self._clock.now().timestamp() - max(i.at for i, _ in groups[newest])
         latest = datetime.strptime(json.loads(groups[newest][-1][0].payload)["t"], "%Y-%m-%d %H:%M:%S")
         left = (newest + timedelta(minutes=interval) - latest).total_seconds() - age

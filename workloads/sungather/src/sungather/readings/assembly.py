@@ -77,7 +77,7 @@ class Assembly:
                 value,
                 register.unit,
                 Quality.GOOD if value is not None else Quality.ABSENT,
-                str(register.address),
+                str(register.first),
                 register.group,
                 item.shown or (before is not None and before.shown),
             )

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from sungather.errors import RegisterFileError, os_reason
+from sungather.registers.history import Period
 from sungather.registers.register import DataType, Device, Kind, Register
 
 _WORDS = {DataType.U16: 1, DataType.S16: 1, DataType.U32: 2, DataType.S32: 2, DataType.TEXT: 10}
@@ -111,13 +112,14 @@ def _second_names(catalogue: Catalogue) -> dict[str, Device]:
 def register_from_row(row: Mapping[str, Any]) -> Register:
     """A register from a row of registers.yaml."""
     kind = DataType(row["type"])
-    fields = {k: v for k, v in row.items() if k not in ("kind", "type", "models", "states", "words")}
+    fields = {k: v for k, v in row.items() if k not in ("kind", "type", "models", "states", "words", "per")}
     return Register(
         kind=Kind(row["kind"]),
         type=kind,
         words=row.get("words", _WORDS[kind]),
         models=tuple(row.get("models", ("all",))),
         states=dict(row.get("states", {})),
+        per=Period(row["per"]) if "per" in row else None,
         **fields,
     )
 

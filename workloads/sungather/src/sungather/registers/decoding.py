@@ -1,6 +1,7 @@
 """Words to values and back.
 
-Missing markers (U16 0xFFFF, S16 0x7FFF, U32 0xFFFFFFFF, S32 0x7FFFFFFF) become absent, never zero, and -1 stays -1.
+Missing markers (U16 0xFFFF, S16 0x7FFF, U32 0xFFFFFFFF, S32 0x7FFFFFFF) become absent, never zero, and -1 stays -1,
+but for registers that models without them fill with ones (`blank`).
 Source: the vendor's protocol documents named in registers.yaml.
 """
 
@@ -31,7 +32,7 @@ def decode(register: Register, words: Sequence[int]) -> Value | None:
     if register.type is DataType.TEXT:
         return decode_text(words)
     raw = words[0] if len(words) == 1 else words[0] | words[1] << 16
-    if raw == _ABSENT[register.type]:
+    if raw == _ABSENT[register.type] or (register.blank and raw == _all_ones(register)):
         return None
     if register.mask is not None:
         return 1 if raw & register.mask else 0
@@ -68,6 +69,10 @@ def _decimals(scale: float) -> int:
     return -exponent if isinstance(exponent, int) else 0
 
 
+def _all_ones(register: Register) -> int:
+    return (1 << _BITS[register.type]) - 1
+
+
 def encode(register: Register, value: Value | None) -> tuple[int, ...]:
     """The words for a value; None gives the missing marker. ValueError when the value does not fit."""
     if register.type is DataType.TEXT:
@@ -91,9 +96,11 @@ def _raw(register: Register, value: Value) -> int:
     bits = _BITS[register.type]
     signed = register.type in (DataType.S16, DataType.S32)
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-    if not low <= raw <= high or raw == _ABSENT[register.type]:
+    words = raw & _all_ones(register)
+    absent = words == _ABSENT[register.type] or (register.blank and words == _all_ones(register))
+    if not low <= raw <= high or absent:
         raise ValueError(f"{register.name}: {value} does not fit {register.type}")
-    return raw & ((1 << bits) - 1)
+    return words
 
 
 def _bits(register: Register, raw: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from sungather.registers.register import Kind, Register
 
@@ -73,6 +74,17 @@ class AdaptivePlan:
     _usual: list[Read] | None = None
     _care: dict[tuple[Kind, int], int] = field(default_factory=dict)
     """How carefully (index into NEAR) the register at an address is read; 0 unless it was part of a refused read."""
+
+    def at(self, moment: datetime) -> None:
+        """Ask for the values of this local time where a register is a table; what was learnt of them stays."""
+        moved = {r: now for r in self.registers if (now := r.at(moment)) is not r}
+        if not moved:
+            return
+        self.registers = [moved.get(r, r) for r in self.registers]
+        self.refused = {moved.get(r, r): until for r, until in self.refused.items()}
+        care = {(now.kind, now.address): self._care.get((r.kind, r.address), 0) for r, now in moved.items()}
+        self._care |= care
+        self._usual = None
 
     def reads(self, now: float) -> list[Read]:
         """What to read now. A refused register that is due stands alone."""

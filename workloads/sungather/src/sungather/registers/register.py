@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
+
+from sungather.registers.history import Period
 
 
 class Kind(StrEnum):
@@ -47,11 +50,39 @@ class Register:
     counter: str | None = None
     group: str = "device"
     source: str = ""
+    blank: bool = False
+    """A model without it fills its words with ones, which would read as -1."""
+    per: Period | None = None
+    """It is a table, of which the value of the period under way is read."""
+    index: int = 0
+    """Which value of the table `address` points to."""
 
     @property
     def end(self) -> int:
         """The first address after this register."""
         return self.address + self.words
+
+    @property
+    def first(self) -> int:
+        """The address under which people know it: of a table, that of the first value."""
+        return self.address - self.index * self.words
+
+    def at(self, moment: datetime) -> Register:
+        """Of a table, the value for this local time; anything else as it is."""
+        index = self.per.position(moment) if self.per else 0
+        return (
+            self
+            if index == self.index
+            else replace(self, address=self.first + index * self.words, index=index)
+        )
+
+    def whole(self) -> Register:
+        """Of a table, all of its words; anything else as it is."""
+        return (
+            replace(self, address=self.first, index=0, words=self.words * self.per.values)
+            if self.per
+            else self
+        )
 
 
 @dataclass(frozen=True)

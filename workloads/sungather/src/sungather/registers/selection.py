@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from sungather.registers.register import Device, Register
@@ -32,14 +33,17 @@ def select(
 ) -> list[Register]:
     """The registers to read, in the order in which a later one of the same name wins.
 
-    Levels: 0 model and generation, 1 useful, 2 everything for the model, 3 every register.
+    Levels: 0 model and generation, 1 useful, 2 everything for the model, 3 every register. What the model's documents do
+    not give may have nothing but ones in its words, which is absent.
     """
     inside, outside = [], []
     for register in registers:
         if register.level > level and level < EVERYTHING:
             continue
-        if applies(register, device) or (register.smart_meter and smart_meter):
+        if applies(register, device):
             inside.append(register)
+        elif register.smart_meter and smart_meter:
+            inside.append(replace(register, blank=True))
         elif level >= EVERYTHING:
-            outside.append(register)
+            outside.append(replace(register, blank=True))
     return outside + inside
