@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from slipway.cluster.registry import autoscaler_versions
+from slipway.cluster.registry import autoscaler_versions, event_versions
 from slipway.cluster.registry.definition import Definition, Row, row_of
 from slipway.cluster.registry.strategies import strategy_of
 from slipway.cluster.registry.validation import validate
@@ -78,6 +78,8 @@ def _conversions(resource: Resource, storage_version: str) -> tuple[Conversion, 
         return _unchanged, _unchanged
     if resource.kind == "HorizontalPodAutoscaler" and resource.version == "v1":
         return autoscaler_versions.from_v1, autoscaler_versions.to_v1
+    if resource.qualified == "events.events.k8s.io":
+        return event_versions.to_core, event_versions.from_core
     return partial(_retagged, storage_version), partial(_retagged, resource.api_version)
 
 

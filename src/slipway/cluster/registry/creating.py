@@ -103,7 +103,7 @@ def _validate(registry: Registry, call: Call, definition: Definition, obj: Objec
     errors += definition.strategy.validate(registry, call, obj, None)
     if errors:
         resource = definition.resource
-        raise invalid(resource.kind, resource.group, str(metadata.get("name") or ""), errors)
+        raise invalid(resource.kind, definition.error_group, str(metadata.get("name") or ""), errors)
     call.warnings += definition.strategy.warnings(obj, None)
 
 

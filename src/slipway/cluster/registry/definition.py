@@ -89,6 +89,11 @@ class Definition:
     def has_status(self) -> bool:
         return self.resource.subresource("status") is not None
 
+    @property
+    def error_group(self) -> str:
+        """The group that refusals name: that of the kind as which the objects are kept."""
+        return self.row.storage.partition(".")[2] if self.row.storage else self.resource.group
+
     def key(self, namespace: str, name: str) -> str:
         return f"{namespace}/{name}" if self.resource.namespaced else name
 

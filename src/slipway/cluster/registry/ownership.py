@@ -35,9 +35,10 @@ class ServedVersions:
     def _in(self, api_version: str) -> Definition:
         group, _, version = api_version.rpartition("/")
         resource = self._definitions.catalogue.find(group, version, self._definition.resource.plural)
-        if resource is None or group != self._definition.resource.group:
+        found = self._definitions.of(resource) if resource is not None else None
+        if found is None or found.bucket != self._definition.bucket:
             raise MissingVersion(api_version)
-        return self._definitions.of(resource)
+        return found
 
     def shape(self, api_version: str) -> Shape:
         return self._in(api_version).shape()

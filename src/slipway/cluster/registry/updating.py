@@ -159,7 +159,7 @@ def _validate(registry: Registry, call: Call, definition: Definition, obj: Objec
     errors = definition.validate(obj, old, call.subresource)
     errors += definition.strategy.validate(registry, call, obj, old)
     if errors:
-        raise invalid(definition.resource.kind, definition.resource.group, call.name, errors)
+        raise invalid(definition.resource.kind, definition.error_group, call.name, errors)
     call.warnings += definition.strategy.warnings(obj, old)
 
 

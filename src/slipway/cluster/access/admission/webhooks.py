@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from slipway.cluster.access.admission.question import OPERATIONS, Question
+from slipway.cluster.access.admission.versions import converted, resource_for, speaks_its_kind
 from slipway.cluster.access.authorization import Attributes, Authorizer
-from slipway.cluster.access.reviews import user_info
 from slipway.cluster.access.webhook_call import Resolve, WebhookFailure, ask
 from slipway.cluster.exchange import Identity
 from slipway.cluster.patching.json_patch import apply_json_patch
@@ -28,13 +29,6 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 GROUP = "admissionregistration.k8s.io"
-OPERATIONS = {
-    "create": "CREATE",
-    "update": "UPDATE",
-    "patch": "UPDATE",
-    "delete": "DELETE",
-    "connect": "CONNECT",
-}
 # Webhook configurations are never sent to webhooks: a broken one must stay repairable.
 _EXEMPT = {"mutatingwebhookconfigurations", "validatingwebhookconfigurations"}
 
@@ -51,45 +45,59 @@ class Webhooks:
         self._authorizer = authorizer  # for expressions that ask what the caller may do
 
     async def mutate(self, call: Call, obj: Object | None, old: Object | None) -> Object | None:
-        hooks = self._matching("mutatingwebhookconfigurations", call, obj, old)
+        asked: list[Object] = []
         changed_after: list[bool] = []
-        for hook in hooks:
-            before = obj
-            obj = await self._ask_mutating(hook, call, obj, old)
+        for hook in self._hooks("mutatingwebhookconfigurations", call):
+            question = await self._question(hook, call, obj, old)
+            if question is None:
+                continue
+            before, obj = obj, await self._ask_mutating(question, obj)
+            asked.append(hook)
             changed_after = [changed or obj != before for changed in changed_after] + [False]
         # Reinvocation: once more for those who ask for it and whose object others changed after them.
-        for hook, changed in zip(hooks, changed_after, strict=True):
+        for hook, changed in zip(asked, changed_after, strict=True):
             if changed and hook.get("reinvocationPolicy") == "IfNeeded":
-                obj = await self._ask_mutating(hook, call, obj, old)
+                question = await self._question(hook, call, obj, old)
+                obj = await self._ask_mutating(question, obj) if question is not None else obj
         return obj
 
     async def validate(self, call: Call, obj: Object | None, old: Object | None) -> None:
-        hooks = self._matching("validatingwebhookconfigurations", call, obj, old)
-        results = await asyncio.gather(
-            *(self._ask(hook, call, obj, old) for hook in hooks), return_exceptions=True
-        )
-        for hook, result in zip(hooks, results, strict=True):
+        hooks = self._hooks("validatingwebhookconfigurations", call)
+        questions = [await self._question(hook, call, obj, old) for hook in hooks]
+        asked = [question for question in questions if question is not None]
+        results = await asyncio.gather(*map(self._ask, asked), return_exceptions=True)
+        for question, result in zip(asked, results, strict=True):
             if isinstance(result, BaseException):
                 raise result
             if result is not None:
-                self._judge(hook, call, result)
+                self._judge(question.hook, result)
 
-    def _matching(self, plural: str, call: Call, obj: Object | None, old: Object | None) -> list[Object]:
+    def _hooks(self, plural: str, call: Call) -> list[Object]:
+        """All webhooks of a kind of configuration that may be asked about such a call, in order."""
         if call.resource.plural in _EXEMPT or call.verb not in OPERATIONS:
             return []
-        found = []
-        for configuration in sorted(
-            self._registry.objects(GROUP, "v1", plural), key=lambda c: str(c["metadata"]["name"])
-        ):
-            found += [
-                hook
-                for hook in configuration.get("webhooks") or []
-                if self._concerns(hook, call, obj, old) and self._conditions_hold(hook, call, obj, old)
-            ]
-        return found
+        configurations = self._registry.objects(GROUP, "v1", plural)
+        configurations.sort(key=lambda configuration: str(configuration["metadata"]["name"]))
+        return [hook for configuration in configurations for hook in configuration.get("webhooks") or []]
 
-    def _conditions_hold(self, hook: Object, call: Call, obj: Object | None, old: Object | None) -> bool:
+    async def _question(
+        self, hook: Object, call: Call, obj: Object | None, old: Object | None
+    ) -> Question | None:
+        """What to ask the webhook, in the version that its rules name; None when it is not concerned."""
+        definitions = self._registry.definitions
+        resource = resource_for(hook, call, OPERATIONS[call.verb], definitions)
+        if resource is None or not self._selected(hook, call, obj, old):
+            return None
+        question = Question(hook, call, resource, obj, old)
+        if resource is not call.resource and speaks_its_kind(call):
+            there = partial(converted, self._registry, call.resource, resource)
+            question.obj = await there(obj) if obj is not None else None
+            question.old = await there(old) if old is not None else None
+        return question if self._conditions_hold(question) else None
+
+    def _conditions_hold(self, question: Question) -> bool:
         """The hook's matchConditions; what cannot be decided is decided by its failurePolicy."""
+        hook, call = question.hook, question.call
         conditions = hook.get("matchConditions") or []
         if not conditions:
             return True
@@ -107,9 +115,9 @@ class Webhooks:
             name=call.name,
         )
         bindings = {
-            "object": obj,
-            "oldObject": old,
-            "request": self._review("", call, obj, old)["request"],
+            "object": question.obj,
+            "oldObject": question.old,
+            "request": question.review("")["request"],
             "namespaceObject": {},  # a real server leaves it empty here
             "authorizer": CelAuthorizer(partial(self._decide, call.identity), own),
         }
@@ -140,9 +148,8 @@ class Webhooks:
         decision = self._authorizer.decide(identity, asked)
         return Answer(decision.allowed, decision.reason, decision.error)
 
-    def _concerns(self, hook: Object, call: Call, obj: Object | None, old: Object | None) -> bool:
-        if not any(_rule_matches(rule, call) for rule in hook.get("rules") or []):
-            return False
+    def _selected(self, hook: Object, call: Call, obj: Object | None, old: Object | None) -> bool:
+        """Whether the hook's selectors choose the namespace and the object."""
         namespaces = requirements_of(hook.get("namespaceSelector"))
         if namespaces:
             if call.resource.qualified == "namespaces":
@@ -163,15 +170,15 @@ class Webhooks:
             if each is not None
         )
 
-    async def _ask_mutating(
-        self, hook: Object, call: Call, obj: Object | None, old: Object | None
-    ) -> Object | None:
-        response = await self._ask(hook, call, obj, old)
+    async def _ask_mutating(self, question: Question, obj: Object | None) -> Object | None:
+        """The object as the webhook wants it, in the version of the request."""
+        hook = question.hook
+        response = await self._ask(question)
         if response is None:
             return obj
-        self._judge(hook, call, response)
+        self._judge(hook, response)
         patch = response.get("patch")
-        if not patch or obj is None:
+        if not patch or question.obj is None:
             return obj
         if response.get("patchType") != "JSONPatch":
             raise _internal(hook, "webhook returned response.patch but not response.patchType=JSONPatch")
@@ -179,13 +186,18 @@ class Webhooks:
             operations = orjson.loads(base64.b64decode(patch))
         except ValueError as error:
             raise _internal(hook, f"the patch cannot be decoded: {error}") from None
-        changed = apply_json_patch(copy.deepcopy(obj), operations)
+        changed = apply_json_patch(copy.deepcopy(question.obj), operations)
         if not isinstance(changed, dict):
             raise _internal(hook, "the patched object is not an object")
-        return changed
+        asked, resource = question.call.resource, question.resource
+        if resource is asked or not speaks_its_kind(question.call):
+            return changed
+        self._registry.definitions.of(resource).default(changed)
+        return await converted(self._registry, resource, asked, changed)
 
-    async def _ask(self, hook: Object, call: Call, obj: Object | None, old: Object | None) -> Object | None:
+    async def _ask(self, question: Question) -> Object | None:
         """The webhook's response; None when it failed and its policy is to ignore that."""
+        hook, call = question.hook, question.call
         if call.options.dry_run and hook.get("sideEffects") not in {"None", "NoneOnDryRun"}:
             raise bad_request(
                 f"admission webhook {_quoted(hook)} does not support dry run (sideEffects is not None or"
@@ -196,7 +208,7 @@ class Webhooks:
             answer = await ask(
                 hook.get("clientConfig") or {},
                 self._resolve,
-                self._review(uid, call, obj, old),
+                question.review(uid),
                 float(hook.get("timeoutSeconds") or 10),
             )
             response = answer.get("response")
@@ -213,34 +225,7 @@ class Webhooks:
             call.audit[f"{hook['name']}/{key}"] = value
         return response
 
-    def _review(self, uid: str, call: Call, obj: Object | None, old: Object | None) -> Object:
-        resource = call.resource
-        kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
-        if call.subresource and (shown := obj or old) and shown.get("kind"):  # a Scale, an Eviction, …
-            group, _, version = shown["apiVersion"].rpartition("/")
-            kind = {"group": group, "version": version, "kind": shown["kind"]}
-        plural = {"group": resource.group, "version": resource.version, "resource": resource.plural}
-        request: Object = {
-            "uid": uid,
-            "kind": kind,
-            "resource": plural,
-            "requestKind": kind,
-            "requestResource": plural,
-            "name": call.name,
-            "operation": OPERATIONS[call.verb],
-            "userInfo": user_info(call.identity),
-            "object": obj,
-            "oldObject": old,
-            "dryRun": call.options.dry_run,
-            "options": _options(call),
-        }
-        if call.namespace:
-            request["namespace"] = call.namespace
-        if call.subresource:
-            request["subResource"] = request["requestSubResource"] = call.subresource
-        return {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request}
-
-    def _judge(self, hook: Object, call: Call, response: Object) -> None:
+    def _judge(self, hook: Object, response: Object) -> None:
         if response.get("allowed"):
             return
         said = response.get("status") or {}
@@ -255,15 +240,6 @@ class Webhooks:
         )
 
 
-_OPTIONS = {"CREATE": "CreateOptions", "UPDATE": "UpdateOptions", "DELETE": "DeleteOptions"}
-
-
-def _options(call: Call) -> Object | None:
-    """A connection has none besides its object."""
-    kind = _OPTIONS.get(OPERATIONS[call.verb])
-    return {"kind": kind, "apiVersion": "meta.k8s.io/v1"} if kind else None
-
-
 def _quoted(hook: Object) -> str:
     return f'"{hook.get("name", "")}"'
 
@@ -273,24 +249,3 @@ def _internal(hook: Object, why: str) -> StatusError:
     return StatusError(
         500, "InternalError", f"Internal error occurred: {text}", {"causes": [{"message": text}]}
     )
-
-
-def _rule_matches(rule: Object, call: Call) -> bool:
-    resource = call.resource
-    operation = OPERATIONS[call.verb]
-    operations, groups = rule.get("operations") or [], rule.get("apiGroups") or []
-    if "*" not in operations and operation not in operations:
-        return False
-    if "*" not in groups and resource.group not in groups:
-        return False
-    versions = rule.get("apiVersions") or []
-    if "*" not in versions and resource.version not in versions:
-        return False
-    scope = rule.get("scope") or "*"
-    if scope != "*" and (scope == "Namespaced") != resource.namespaced:
-        return False
-    for wanted in rule.get("resources") or []:
-        plural, _, sub = wanted.partition("/")
-        if plural in {"*", resource.plural} and (sub == "*" or sub == call.subresource or wanted == "*/*"):
-            return True
-    return False

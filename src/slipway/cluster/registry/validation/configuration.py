@@ -202,14 +202,5 @@ def _scope(found: Findings, expression: Object) -> None:
         found.invalid(f"{path}.operator", operator, "not a valid selector operator")
 
 
-def event_errors(found: Findings, obj: Object, old: Object | None) -> None:
-    subject = obj.get("involvedObject") or obj.get("regarding") or {}
-    namespace = (obj.get("metadata") or {}).get("namespace", "")
-    named = subject.get("namespace", "")
-    if named != namespace and not (not named and namespace == "default"):
-        field = "involvedObject.namespace"
-        found.invalid(field, named, "does not match event.namespace")
-
-
 def nothing(found: Findings, obj: Object, old: Object | None) -> None:
     """Kinds of which only metadata is checked."""
