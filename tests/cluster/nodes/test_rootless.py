@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,15 @@ async def test_the_host_reaches_a_pod_by_port_forward_and_node_port(rootless_pod
     await connection.write(b"GET / HTTP/1.0\r\n\r\n")
     assert (await connection.read()).startswith(b"HTTP/1.1 200 OK")
     await connection.close()
+
+
+async def test_a_pod_is_refused_by_a_service_that_nothing_stands_behind(rootless_pods: Pods) -> None:
+    pods = rootless_pods
+    spec = {"selector": {"app": "nobody"}, "ports": [{"port": 80}]}
+    await pods.client.create(SERVICES, {"metadata": {"name": "empty", "namespace": "default"}, "spec": spec})
+    connect = "import os, socket; print(socket.socket().connect_ex((os.environ['EMPTY_SERVICE_HOST'], 80)))"
+    said = await pods.output("unseen", {"image": "python", "command": ["python3", "-c", connect]})
+    assert int(said) == errno.ECONNREFUSED
 
 
 async def test_pods_have_a_root_volumes_names_and_the_api(rootless_pods: Pods) -> None:

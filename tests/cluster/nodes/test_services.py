@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import socket
 import urllib.request
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from slipway.cluster.client.resources import SERVICES
+from slipway.cluster.client.resources import PODS, SERVICES
 from slipway.cluster.nodes import dns_messages as dns
 from slipway.cluster.nodes.services import Door, doors, endpoints
 
@@ -95,14 +96,36 @@ async def test_a_pod_talks_to_the_api_server_with_its_token(namespace_pods: Pods
     )
 
 
-async def test_a_service_without_endpoints_refuses_at_once(namespace_pods: Pods) -> None:
-    spec = {"selector": {"app": "nobody"}, "ports": [{"port": 80}]}
-    service = await namespace_pods.client.create(
-        SERVICES, {"metadata": {"name": "empty", "namespace": "default"}, "spec": spec}
+async def until_refused(address: str, port: int) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(address, port)
+            except ConnectionRefusedError:
+                return
+            writer.close()
+            await asyncio.sleep(0.05)
+
+
+async def test_connections_are_refused_while_nothing_stands_behind_a_service(namespace_pods: Pods) -> None:
+    pods = namespace_pods
+    spec = {"selector": {"app": "late"}, "type": "NodePort", "ports": [{"port": 80, "targetPort": 8080}]}
+    service = await pods.client.create(
+        SERVICES, {"metadata": {"name": "late", "namespace": "default"}, "spec": spec}
     )
-    await asyncio.sleep(0.2)
-    with pytest.raises(OSError):
-        await fetch(f"http://{service['spec']['clusterIP']}/")
+    address, node_port = service["spec"]["clusterIP"], service["spec"]["ports"][0]["nodePort"]
+    await until_refused(address, 80)
+    await until_refused("127.0.0.1", node_port)
+    await pods.create("late", server(), labels={"app": "late"})
+    assert await until_answered(f"http://{address}/") == "late"
+    assert await until_answered(f"http://127.0.0.1:{node_port}/") == "late"
+    connect = "import socket; print(socket.socket().connect_ex(('late', 80)))"
+    assert await pods.output("seen", {"image": "python", "command": ["python3", "-c", connect]}) == "0\n"
+    await pods.client.delete(PODS, "late", "default")
+    await until_refused(address, 80)
+    await until_refused("127.0.0.1", node_port)
+    said = await pods.output("unseen", {"image": "python", "command": ["python3", "-c", connect]})
+    assert int(said) == errno.ECONNREFUSED
 
 
 def test_doors_are_cluster_addresses_and_node_ports() -> None:

@@ -2,7 +2,8 @@
 
 The Services' range is routed to this machine as its own (`namespaces.recipes.make_network`), so that binding one
 listener an address and port is all it takes: no packet filter, no privilege beyond what the pod network needs. NodePorts are
-listened to on loopback.
+listened to on loopback. While a Service has no endpoints nobody listens, so that its clients are refused, as by the packet
+filter of a real node.
 """
 
 from __future__ import annotations
@@ -138,7 +139,8 @@ class ServiceProxy:
 
     async def start(self) -> None:
         self._slices.add_index("service", _service_of)
-        self._services.add_handler(lambda old, new: self._dirty.set())
+        for informer in (self._services, self._slices):
+            informer.add_handler(lambda old, new: self._dirty.set())
         self._dirty.set()
         await self._slices.wait_synced()
         await self._services.wait_synced()
@@ -162,11 +164,11 @@ class ServiceProxy:
             await self._adjust()
 
     async def _adjust(self) -> None:
-        """Open and close doors until they are those of the Services."""
+        """Open and close doors until they are those of the Services that somebody stands behind."""
         wanted: dict[Door, Room] = {}
         for service in self._services.list():
             if (namespace_of(service), name_of(service)) not in self._skipped:
-                wanted |= doors(service)
+                wanted |= {door: room for door, room in doors(service).items() if self._endpoints(room)}
         for door in [door for door in self._open if door not in wanted]:
             self._open.pop(door).stop()
         self._refused &= set(wanted)
@@ -240,14 +242,17 @@ class ServiceProxy:
 
     def choose(self, room: Room, client: str) -> tuple[str, int] | None:
         """The endpoint for a new connection of that client; None when there is none."""
-        slices = self._slices.indexed("service", f"{room.namespace}/{room.service}")
-        found = endpoints(slices, room.port_name)
+        found = self._endpoints(room)
         if not found:
             return None
         if room.sticky:
             return found[sum(client.encode()) % len(found)]
         room.next += 1
         return found[(room.next + self._random.randrange(len(found))) % len(found)]
+
+    def _endpoints(self, room: Room) -> list[tuple[str, int]]:
+        slices = self._slices.indexed("service", f"{room.namespace}/{room.service}")
+        return endpoints(slices, room.port_name)
 
     async def _serve_udp(self, bound: socket.socket, opened: _Open) -> Callable[[], None]:
         loop = asyncio.get_running_loop()
