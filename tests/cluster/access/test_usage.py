@@ -98,3 +98,23 @@ async def test_what_was_refused_is_not_remembered_and_strangers_learn_nothing() 
             await stranger.list(CONFIG_MAPS)
         assert (await stranger.raw("GET", "/slipway/roles")).status == 403
         assert await recorded_roles(cluster, "stranger") == []
+
+
+async def test_whoever_acted_as_somebody_else_needs_that_right_and_the_other_the_deed() -> None:
+    account = "system:serviceaccount:shop:clerk"
+    headers = {"impersonate-user": account}
+    path = "/api/v1/namespaces/shop/configmaps"
+    async with EmbeddedCluster(OPTIONS) as cluster:
+        boss = cluster.client("boss", ("system:masters",))
+        everything = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
+        subjects = [{"kind": "ServiceAccount", "namespace": "shop", "name": "clerk"}]
+        binding = {"metadata": {"name": "clerk"}, "roleRef": everything, "subjects": subjects}
+        await cluster.client().create(CLUSTER_ROLE_BINDINGS, binding)
+        assert (await boss.raw("GET", path, headers=headers)).status == 200
+        (boss_role,) = await recorded_roles(cluster, "boss")
+        (clerk_role,) = await recorded_roles(cluster, account)
+    assert {tuple(rule["verbs"]) for rule in boss_role["rules"]} == {
+        ("impersonate:serviceaccount",),
+        ("impersonate-on:serviceaccount:list",),
+    }
+    assert clerk_role["rules"] == [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list"]}]

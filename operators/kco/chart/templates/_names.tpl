@@ -42,11 +42,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- join "," (concat $names .Values.extraActions) -}}
 {{- end -}}
 
+{{/* How replicas share the work: "leader", "shares", or "" where each acts alone. */}}
+{{- define "kco.sharing" -}}
+{{- if ne (get .Values.extraConfig "LEADER_ELECTION" | toString | lower) "false" -}}
+{{- get .Values.extraConfig "SHARING" | default "leader" | toString | lower -}}
+{{- end -}}
+{{- end -}}
+
 {{/* What the operator may do with TargetApps and what they point to, in the namespaces that it watches. */}}
 {{- define "kco.rules" -}}
 - apiGroups: ["operator.kco.local"]
   resources: ["targetapps"]
-  verbs: ["get", "list", "watch"]
+  verbs: [{{ if eq (include "kco.sharing" .) "shares" }}"get", {{ end }}"list", "watch"]
 - apiGroups: ["operator.kco.local"]
   resources: ["targetapps/status"]
   verbs: ["patch"]

@@ -8,11 +8,12 @@ does, the first one's refusal is the answer. Facts: k8s.io/apiserver pkg/endpoin
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from urllib.parse import unquote
 
 from slipway.cluster.access.authentication import AUTHENTICATED, MASTERS
 from slipway.cluster.access.authorization import Attributes, Authorizer, refusal
+from slipway.cluster.access.usage import Usage
 from slipway.cluster.exchange import Identity, Request
 from slipway.cluster.registry.call import ANONYMOUS
 from slipway.cluster.schema import names
@@ -27,8 +28,9 @@ _MANY = 4  # from so many parts of one kind on, one question about all of them c
 class Impersonation:
     """Makes a caller the one that it wants to be, or refuses with 403."""
 
-    def __init__(self, authorizer: Authorizer) -> None:
+    def __init__(self, authorizer: Authorizer, usage: Usage) -> None:
         self._authorizer = authorizer
+        self._usage = usage
 
     def __call__(self, caller: Identity, request: Request, attributes: Attributes) -> Identity:
         """Who acts: the caller itself where the request names nobody else."""
@@ -38,29 +40,44 @@ class Impersonation:
         first: StatusError | None = None
         for mode in _modes(caller, wanted):
             try:
-                on = replace(attributes, verb=f"impersonate-on:{mode}:{attributes.verb}")
-                self._check(caller, on)
-                self._check_parts(caller, wanted, mode)
-                return _complete(wanted, constrained=True)
+                asking = _Asking(self._authorizer, caller)
+                asking.check(replace(attributes, verb=f"impersonate-on:{mode}:{attributes.verb}"))
+                asking.check_parts(wanted, mode)
+                return self._become(asking, wanted, constrained=True)
             except StatusError as error:
                 first = first or error
+        asking = _Asking(self._authorizer, caller)
         try:
-            self._check_parts(caller, wanted, "")
+            asking.check_parts(wanted, "")
         except StatusError as error:
             raise first or error from None
-        return _complete(wanted, constrained=False)
+        return self._become(asking, wanted, constrained=False)
 
-    def _check(self, caller: Identity, attributes: Attributes) -> None:
-        if not self._authorizer.decide(caller, attributes).allowed:
-            raise refusal(caller, attributes)
+    def _become(self, asking: _Asking, wanted: Identity, *, constrained: bool) -> Identity:
+        for attributes in asking.allowed:
+            self._usage.note(asking.caller, attributes)
+        return _complete(wanted, constrained=constrained)
 
-    def _check_parts(self, caller: Identity, wanted: Identity, mode: str) -> None:
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """The questions of one mode: each is answered with yes and kept, or ends them with 403."""
+
+    authorizer: Authorizer
+    caller: Identity
+    allowed: list[Attributes] = field(default_factory=list)
+
+    def check(self, attributes: Attributes) -> None:
+        if not self._may(attributes):
+            raise refusal(self.caller, attributes)
+
+    def check_parts(self, wanted: Identity, mode: str) -> None:
         verb, group = ("impersonate:" + mode, _AUTHENTICATION) if mode else ("impersonate", "")
-        self._check(caller, _user(wanted.name, verb, group, mode))
+        self.check(_user(wanted.name, verb, group, mode))
         authentication = Attributes(verb, _AUTHENTICATION, "v1")
         if wanted.uid:
-            self._check(caller, replace(authentication, resource="uids", name=wanted.uid))
-        self._check_groups(caller, wanted, Attributes(verb, group, "v1", "groups"), constrained=bool(mode))
+            self.check(replace(authentication, resource="uids", name=wanted.uid))
+        self._check_groups(wanted, Attributes(verb, group, "v1", "groups"), constrained=bool(mode))
         extra = replace(authentication, resource="userextras")
         parts = [
             replace(extra, subresource=key, name=value)
@@ -68,24 +85,28 @@ class Impersonation:
             for value in values
         ]
         everything = replace(extra, subresource="*", name="*")
-        self._check_all(caller, parts, everything if mode else None)
+        self._check_all(parts, everything if mode else None)
 
-    def _check_groups(
-        self, caller: Identity, wanted: Identity, asked: Attributes, *, constrained: bool
-    ) -> None:
+    def _check_groups(self, wanted: Identity, asked: Attributes, *, constrained: bool) -> None:
         if constrained and "" in wanted.groups:
-            raise refusal(caller, asked, "impersonating the empty string group is not allowed")
+            raise refusal(self.caller, asked, "impersonating the empty string group is not allowed")
         if constrained and MASTERS in wanted.groups:
             why = f"impersonating the {MASTERS} group is not allowed"
-            raise refusal(caller, replace(asked, name=MASTERS), why)
+            raise refusal(self.caller, replace(asked, name=MASTERS), why)
         parts = [replace(asked, name=group) for group in wanted.groups]
-        self._check_all(caller, parts, replace(asked, name="*") if constrained else None)
+        self._check_all(parts, replace(asked, name="*") if constrained else None)
 
-    def _check_all(self, caller: Identity, parts: list[Attributes], everything: Attributes | None) -> None:
-        if everything and len(parts) >= _MANY and self._authorizer.decide(caller, everything).allowed:
+    def _check_all(self, parts: list[Attributes], everything: Attributes | None) -> None:
+        if everything and len(parts) >= _MANY and self._may(everything):
             return
         for part in parts:
-            self._check(caller, part)
+            self.check(part)
+
+    def _may(self, attributes: Attributes) -> bool:
+        allowed = self.authorizer.decide(self.caller, attributes).allowed
+        if allowed:
+            self.allowed.append(attributes)
+        return allowed
 
 
 def _modes(caller: Identity, wanted: Identity) -> Iterator[str]:

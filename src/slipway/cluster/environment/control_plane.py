@@ -120,12 +120,12 @@ class ControlPlane:
         api = ApiServer(
             registry,
             authenticator,
-            Impersonation(authorizer),
+            Impersonation(authorizer, deeds),
             authorizer,
             documents,
             {
                 **object_subresources(registry, signer),
-                **PodStreams(registry, kubelets, authorizer).handlers(),
+                **PodStreams(registry, kubelets, authorizer, deeds).handlers(),
                 **proxying.handlers(registry, kubelets),
                 ("nodes.metrics.k8s.io", ""): usage,
                 ("pods.metrics.k8s.io", ""): usage,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from slipway.cluster.access.authorization import Attributes, Authorizer
+from slipway.cluster.access.usage import Usage
 from slipway.cluster.exchange import Duplex, Request, Response
 from slipway.cluster.kubelet import Kubelet, LogOptions, Session, StreamError
 from slipway.cluster.registry import reading
@@ -39,10 +40,13 @@ TURNS = 50  # of the event loop in which a kubelet may still refuse before the a
 class PodStreams:
     """`kubelets` by node name, as they are now."""
 
-    def __init__(self, registry: Registry, kubelets: Mapping[str, Kubelet], authorizer: Authorizer) -> None:
+    def __init__(
+        self, registry: Registry, kubelets: Mapping[str, Kubelet], authorizer: Authorizer, usage: Usage
+    ) -> None:
         self._registry = registry
         self._kubelets = kubelets
         self._authorizer = authorizer
+        self._usage = usage
 
     def handlers(self) -> dict[tuple[str, str], Handler]:
         """By (qualified plural, sub-resource), for the API."""
@@ -116,8 +120,10 @@ class PodStreams:
         await admit_connection(self._registry, call, options)
         # A WebSocket begins with a GET; what follows needs the permission to create all the same (since 1.35).
         create = Attributes("create", "", "v1", "pods", call.subresource, call.namespace, call.name)
-        if call.verb == "get" and not self._authorizer.decide(call.identity, create).allowed:
-            raise forbidden("pods", "", call.name, "")
+        if call.verb == "get":
+            if not self._authorizer.decide(call.identity, create).allowed:
+                raise forbidden("pods", "", call.name, "")
+            self._usage.note(call.identity, create)
         pod = self._pod(call)
         node = (pod.get("spec") or {}).get("nodeName")
         if not node:
