@@ -11,7 +11,7 @@ import pytest
 
 from slipway.cluster import ClusterOptions, EmbeddedCluster
 from slipway.cluster.client.client import Client
-from slipway.cluster.client.resources import PODS, ApiResource
+from slipway.cluster.client.resources import CLUSTER_ROLES, PODS, ApiResource
 from slipway.cluster.environment.virtual_time import VirtualTimeLoop, run
 from slipway.cluster.status import StatusError
 
@@ -120,3 +120,27 @@ def test_metrics_are_only_read(tell: Tell) -> None:
         assert caught.value.code == 405
 
     tell(story)
+
+
+@pytest.mark.parametrize("role", ["view", "edit", "admin"])
+async def test_who_may_view_a_namespace_may_see_what_its_pods_use(role: str) -> None:
+    options = ClusterOptions(nodes=0, listen=False, tls=False, scheduler=False)
+    async with EmbeddedCluster(options) as cluster:
+        client = cluster.client()
+        async with asyncio.timeout(60):
+            while True:
+                rules = (await client.get(CLUSTER_ROLES, role))["rules"] or []
+                if any(rule["apiGroups"] == ["metrics.k8s.io"] for rule in rules):
+                    break
+                await asyncio.sleep(0.02)
+        rbac = "rbac.authorization.k8s.io"
+        binding = {
+            "metadata": {"name": "jane", "namespace": "default"},
+            "roleRef": {"kind": "ClusterRole", "name": role, "apiGroup": rbac},
+            "subjects": [{"kind": "User", "name": "jane", "apiGroup": rbac}],
+        }
+        await client.create(ApiResource(rbac, "v1", "rolebindings", "RoleBinding"), binding)
+        jane = cluster.client("jane", ())
+        assert (await jane.list(POD_METRICS, "default"))["items"] == []
+        with pytest.raises(StatusError, match="cannot list resource"):
+            await jane.list(NODE_METRICS)

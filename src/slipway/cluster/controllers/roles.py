@@ -32,6 +32,9 @@ def policy() -> list[Object]:
     for user, rules in _data()["users"].items():
         name = user.replace("system:", "slipway:")
         objects += [_role(name, rules), _binding(name, name, _subject("User", user))]
+    for name, row in _data()["aggregated"].items():  # as the manifests of metrics-server bring it along
+        labels = {f"{_GROUP}/aggregate-to-{role}": "true" for role in row["into"]}
+        objects.append(_role(name, row["rules"], labels))
     # Upstream's nodes are authorized each for what it runs; ours by a role for all of them.
     objects.append(_binding("slipway:nodes", "system:node", _subject("Group", "system:nodes")))
     return objects
@@ -62,10 +65,10 @@ def _binding(name: str, role: str, subject: dict[str, str]) -> Object:
     }
 
 
-def _role(name: str, rules: list[Any]) -> Object:
+def _role(name: str, rules: list[Any], labels: dict[str, str] | None = None) -> Object:
     return {
         "apiVersion": f"{_GROUP}/v1",
         "kind": "ClusterRole",
-        "metadata": {"name": name},
+        "metadata": {"name": name, "labels": labels} if labels else {"name": name},
         "rules": rules,
     }
