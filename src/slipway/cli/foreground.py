@@ -18,7 +18,7 @@ from slipway.cluster.environment.embedded import ClusterError, EmbeddedCluster
 from slipway.cluster.environment.kubeconfig import write_private
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.nodes.runtime import RuntimeFailure
-from slipway.cluster.store import JournalError
+from slipway.cluster.store.journal import JournalError
 
 
 def run_here(options: ClusterOptions, greeting: Callable[[instances.Instance], str]) -> int:

@@ -94,8 +94,8 @@ def _behaviours_of(arguments: argparse.Namespace) -> Path | None:
             f"--behaviours {arguments.behaviours}: only simulated pods read it; add --runtime simulated", 2
         )
     # Imported here: most clusters have no such file, and start faster without.
-    from slipway.cluster.nodes.cluster_nodes import read_behaviours
     from slipway.cluster.nodes.simulated import BehaviourError
+    from slipway.cluster.nodes.stages import read_behaviours
 
     path = Path(arguments.behaviours).expanduser().absolute()
     try:

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from slipway.cluster.schema.builtin import load_catalogue
 from slipway.cluster.schema.resource import Resource
 from slipway.cluster.server.negotiation import negotiate
+from slipway.cluster.server.partial_metadata import partial
 from slipway.cluster.server.printers.columns import columns_of
 from slipway.cluster.server.printers.durations import human_duration
 from slipway.cluster.server.printers.subject import CELLS
-from slipway.cluster.server.tables import TableMaker, included, partial
+from slipway.cluster.server.tables import TableMaker, included
 from slipway.cluster.status import StatusError
 
 Object = dict[str, Any]

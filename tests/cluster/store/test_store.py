@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway.cluster.store import Compacted, Conflict, Delete, Journal, JournalError, Put, Route, Store
+from slipway.cluster.store import Compacted, Conflict, Delete, Put, Route, Store
+from slipway.cluster.store.journal import Journal, JournalError
 
 Value = dict[str, Any]
 

@@ -49,7 +49,8 @@ def _keep(registry: Registry, obj: Object) -> None:
     managers = [{**entry, "time": now} for entry in metadata["managedFields"]]
     owned = {"uid": registry.new_uid(), "creationTimestamp": now, "managedFields": managers}
     stored = {**obj, "metadata": {**metadata, **owned}}
-    registry.store.commit(Put(definition.bucket, key, lambda r: stamped(stored, r), expected=0))
+    # Of its parts the data already has one for all clusters of the process.
+    registry.store.commit(Put(definition.bucket, key, lambda r: stamped(stored, r), expected=0, apart=True))
 
 
 def _resource(registry: Registry, obj: Object) -> Resource:

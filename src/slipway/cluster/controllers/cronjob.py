@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from slipway.cluster.client.objects import (
     Key,
@@ -119,6 +118,8 @@ def _start_if_due(view: View, plan: Plan) -> None:
         return
     zone: tzinfo = UTC
     if spec.get("timeZone"):
+        from zoneinfo import ZoneInfo  # hardly any has one
+
         try:
             zone = ZoneInfo(spec["timeZone"])
         except (KeyError, ValueError, OSError):

@@ -7,14 +7,15 @@ import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from slipway.cluster.environment.embedded import ClusterError, EmbeddedCluster
-from slipway.cluster.environment.exporting import export, to_yaml
-from slipway.cluster.environment.importing import Imported, import_objects, read_documents
 from slipway.cluster.environment.kubeconfig import write_private
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.environment.virtual_time import VirtualTimeLoop
+
+if TYPE_CHECKING:
+    from slipway.cluster.environment.importing import Imported
 
 T = TypeVar("T")
 
@@ -113,10 +114,14 @@ class Cluster:
 
     def export_yaml(self, *namespaces: str) -> str:
         """What users and operators have made here, as YAML for another cluster; of some namespaces when named."""
+        from slipway.cluster.environment.exporting import export, to_yaml
+
         return to_yaml(self.run(export(self.embedded.client(), namespaces)))
 
     def import_yaml(self, text: str) -> Imported:
         """Make the objects of a YAML text. DocumentError, and no change, when it holds anything else."""
+        from slipway.cluster.environment.importing import import_objects, read_documents
+
         objects = read_documents(text, "text")
         return self.run(import_objects(self.embedded.client("slipway-import"), objects))
 

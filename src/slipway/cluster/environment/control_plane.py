@@ -6,6 +6,8 @@ import random
 import secrets
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from slipway.cluster.access.admission.chain import Chain, Plugin
 from slipway.cluster.access.admission.default_storage_class import DefaultStorageClass
@@ -49,7 +51,10 @@ from slipway.cluster.server.oidc import CONFIGURATION, KEYS, TokenDocuments
 from slipway.cluster.server.openapi import OpenApiDocuments
 from slipway.cluster.server.pod_streams import PodStreams
 from slipway.cluster.server.resource_metrics import ResourceMetrics
-from slipway.cluster.store import Journal, Store
+from slipway.cluster.store import Store
+
+if TYPE_CHECKING:
+    from slipway.cluster.store.journal import Journal
 
 
 @dataclass(slots=True)
@@ -73,7 +78,7 @@ class ControlPlane:
     def create(cls, options: ClusterOptions, clock: Clock, token_key: bytes) -> ControlPlane:
         """`token_key` is the PEM key that signs service-account tokens."""
         randomness = random.Random(options.seed)
-        store = Store(Journal(options.state) if options.state else None, options.window)
+        store = Store(_journal(options.state), options.window)
         definitions = Definitions(
             load_catalogue(options.version), partial(make_builtin, minor=options.version)
         )
@@ -143,3 +148,11 @@ class ControlPlane:
 
     def close(self) -> None:
         self.store.close()
+
+
+def _journal(state: Path | None) -> Journal | None:
+    if state is None:
+        return None
+    from slipway.cluster.store.journal import Journal  # SQLite, which a cluster in memory does without
+
+    return Journal(state)

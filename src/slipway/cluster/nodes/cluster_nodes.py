@@ -27,7 +27,7 @@ from slipway.cluster.exchange import Identity
 from slipway.cluster.kubelet import Kubelet
 from slipway.cluster.nodes.agent import NodeAgent
 from slipway.cluster.nodes.container_environment import Lookup
-from slipway.cluster.nodes.images import Images
+from slipway.cluster.nodes.images import AnyImage, Images
 from slipway.cluster.nodes.kubelet_service import KubeletService
 from slipway.cluster.nodes.namespaces.kernel import NEWNET, NEWNS, NEWUSER
 from slipway.cluster.nodes.namespaces.runtime import NamespacesRuntime
@@ -36,8 +36,6 @@ from slipway.cluster.nodes.node_object import NodeFacts, host_capacity
 from slipway.cluster.nodes.pod_status import Reporter
 from slipway.cluster.nodes.processes import ProcessRuntime
 from slipway.cluster.nodes.runtime import Runtime
-from slipway.cluster.nodes.simulated import AnyImage, Book, SimulatedRuntime, read_book
-from slipway.cluster.nodes.stages import book_of_stages, is_stages
 from slipway.cluster.nodes.surroundings import ClusterDns, Surroundings
 from slipway.cluster.status import StatusError
 
@@ -84,7 +82,7 @@ class ClusterNodes:
         self.clock = clock
         self.images = Images(folder=settings.folder / "images", mapping=settings.mapping)
         self.runtime = make_runtime(settings, clock)
-        self.simulated = isinstance(self.runtime, SimulatedRuntime)
+        self.simulated = settings.runtime == "simulated"
         self._any_image = AnyImage()
         self.agents: dict[str, NodeAgent] = {}
         self._connect = connect
@@ -219,6 +217,10 @@ def make_runtime(settings: NodesSettings, clock: Clock) -> Runtime:
     if name == "process":
         return ProcessRuntime(settings.cluster, clock, random)
     if name == "simulated":
+        # Imported where they are chosen: nobody else needs their tables of behaviours.
+        from slipway.cluster.nodes.simulated import SimulatedRuntime
+        from slipway.cluster.nodes.stages import read_behaviours
+
         book = read_behaviours(settings.behaviours) if settings.behaviours else None
         return SimulatedRuntime(clock, random, settings.pod_range, settings.count, book)
     if name in ("namespaces", "rootless"):
@@ -232,12 +234,6 @@ def make_runtime(settings: NodesSettings, clock: Clock) -> Runtime:
             rootless=name == "rootless" or os.geteuid() != 0,
         )
     raise ValueError(f"runtime {settings.runtime!r} is not one of {', '.join(RUNTIMES)}")
-
-
-def read_behaviours(path: Path) -> Book:
-    """A file of either form; BehaviourError says what is wrong with it."""
-    text = path.read_text()
-    return book_of_stages(text, str(path)) if is_stages(text) else read_book(text, str(path))
 
 
 def best_runtime() -> str:

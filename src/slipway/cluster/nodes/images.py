@@ -15,11 +15,10 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol
-
-import yaml
 
 _FIELDS = {
     "match", "command", "args", "env", "workingDir", "user", "rootfs", "oci", "python", "requires", "paths",
@@ -84,6 +83,8 @@ def forms(name: str) -> list[str]:
 
 def read_rows(text: str, where: str) -> list[Row]:
     """Rows of a mapping file: YAML with a list under `images`. MappingError names the row and the field."""
+    import yaml  # a cluster starts without it
+
     try:
         document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
@@ -117,6 +118,7 @@ def check_rows(rows: Any, where: str) -> list[Row]:
     return checked
 
 
+@cache
 def stand_ins() -> list[Row]:
     """The names that every tutorial uses, as far as a host can serve them."""
     return read_rows((files(__package__) / "data" / "stand_ins.yaml").read_text(), "stand_ins.yaml")
@@ -135,7 +137,6 @@ class Images:
 
     def __init__(self, rows: Iterable[Row] = (), *, folder: Path, mapping: Path | None = None) -> None:
         self._rows = list(rows)
-        self._stand_ins = stand_ins()
         self._folder = folder
         self._mapping = mapping
         self._seen: set[str] = set()
@@ -175,7 +176,7 @@ class Images:
         return image
 
     async def _find(self, name: str) -> Image | None:
-        rows = [*self._rows, *self._mapped(), *self._stand_ins]
+        rows = [*self._rows, *self._mapped(), *stand_ins()]
         for row in rows:
             if row.serves(name) and _possible(row):
                 return await asyncio.to_thread(self._make, name, row)
@@ -205,6 +206,23 @@ class Images:
             layers = (rootfs,)
         base = Image(name, _digest(words), layers=layers, env={"PATH": _PATH})
         return _overlaid(base, words)
+
+
+class AnyImage:
+    """Images of a simulated cluster: every name is one."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def present(self, name: str) -> bool:
+        return name in self._seen
+
+    def names(self) -> list[str]:
+        return sorted(self._seen)
+
+    async def resolve(self, name: str, policy: str = "IfNotPresent") -> Image:
+        self._seen.add(name)
+        return Image(name, f"simulated://{name}", command=("simulated",))
 
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

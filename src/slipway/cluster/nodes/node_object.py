@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +29,14 @@ class NodeFacts:
     runtime: str
     capacity: dict[str, str]
     version: str = "v1.37.0"
+
+
+def node_ranges(pod_range: str, nodes: int) -> Iterator[str]:
+    """The ranges of the nodes' pods within that of the cluster: /24 each, smaller when there are many nodes."""
+    network = ipaddress.ip_network(pod_range)
+    bits = max(nodes, 1).bit_length()
+    prefix = max(24, network.prefixlen + bits)
+    return (str(subnet) for subnet in network.subnets(new_prefix=min(prefix, 30)))
 
 
 def host_capacity(pods: int = 110) -> dict[str, str]:

@@ -13,16 +13,16 @@ import ipaddress
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.resources import files
 from random import Random
 from typing import Any
 
-import yaml
-
 from slipway.cluster.clock import Clock
 from slipway.cluster.exchange import Duplex
 from slipway.cluster.kubelet import Session, StreamError
-from slipway.cluster.nodes.images import Image, ImageError
+from slipway.cluster.nodes.images import ImageError
+from slipway.cluster.nodes.node_object import node_ranges
 from slipway.cluster.nodes.runtime import ContainerRequest, Exit, RuntimeFailure, Sandbox, SandboxRequest
 
 Object = dict[str, Any]
@@ -77,6 +77,8 @@ Script = Callable[[SandboxRequest, ContainerRequest], Behaviour | None]
 
 def read_book(text: str, where: str) -> Book:
     """A behaviour file. BehaviourError names the row and field that are wrong."""
+    import yaml  # a cluster starts without it
+
     try:
         document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
     except yaml.YAMLError as error:
@@ -186,7 +188,7 @@ class SimulatedRuntime:
     ) -> None:
         self.clock = clock
         self.random = random
-        self.book = book.before(standard_book()) if book else standard_book()
+        self._own_book = book
         self.script: Script | None = None
         self._ranges = node_ranges(pod_range, nodes)
         self._given: dict[str, str] = {}
@@ -194,6 +196,11 @@ class SimulatedRuntime:
         self._next: dict[str, int] = {}
         self._pods: dict[str, _Pod] = {}
         self._running: dict[str, _Running] = {}
+
+    @cached_property
+    def _book(self) -> Book:
+        """Read for the first container, so that a cluster starts without it."""
+        return self._own_book.before(standard_book()) if self._own_book else standard_book()
 
     async def start(self) -> None:
         return None
@@ -242,7 +249,7 @@ class SimulatedRuntime:
 
     def _behaviour(self, pod: SandboxRequest, container: ContainerRequest) -> Behaviour:
         scripted = self.script(pod, container) if self.script is not None else None
-        return scripted or choose(self.book, pod, container)
+        return scripted or choose(self._book, pod, container)
 
     async def start_container(self, sandbox: str, request: ContainerRequest) -> str:
         pod = self._pods.get(sandbox)
@@ -325,23 +332,6 @@ class SimulatedRuntime:
         return running.behaviour.cpu * (self.clock.now() - running.started), running.behaviour.memory
 
 
-class AnyImage:
-    """Images of a simulated cluster: every name is one."""
-
-    def __init__(self) -> None:
-        self._seen: set[str] = set()
-
-    def present(self, name: str) -> bool:
-        return name in self._seen
-
-    def names(self) -> list[str]:
-        return sorted(self._seen)
-
-    async def resolve(self, name: str, policy: str = "IfNotPresent") -> Image:
-        self._seen.add(name)
-        return Image(name, f"simulated://{name}", command=("simulated",))
-
-
 class _Answer:
     """An exec's session that says one thing and ends."""
 
@@ -388,11 +378,3 @@ class _Welcome:
 
     async def close(self) -> None:
         self._answers.put_nowait(b"")
-
-
-def node_ranges(pod_range: str, nodes: int) -> Any:
-    """The ranges of the nodes' pods within that of the cluster: /24 each, smaller when there are many nodes."""
-    network = ipaddress.ip_network(pod_range)
-    bits = max(nodes, 1).bit_length()
-    prefix = max(24, network.prefixlen + bits)
-    return (str(subnet) for subnet in network.subnets(new_prefix=min(prefix, 30)))

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-import yaml
-
-from slipway.cluster.nodes.simulated import Behaviour, BehaviourError, Book, Rule
+from slipway.cluster.nodes.simulated import Behaviour, BehaviourError, Book, Rule, read_book
 
 Object = dict[str, Any]
 _LABEL = re.compile(r"\.metadata\.(labels|annotations)\[[\"'](.+)[\"']\]")
@@ -38,8 +37,16 @@ class _Stage:
     reason: str
 
 
+def read_behaviours(path: Path) -> Book:
+    """A file of either form: of behaviours, or of Stages. BehaviourError says what is wrong with it."""
+    text = path.read_text()
+    return book_of_stages(text, str(path)) if is_stages(text) else read_book(text, str(path))
+
+
 def book_of_stages(text: str, where: str) -> Book:
     """The behaviours that a file of Stages describes. BehaviourError names the stage and the field that cannot be."""
+    import yaml  # a cluster starts without it
+
     try:
         documents = [document for document in yaml.safe_load_all(text) if document]
     except yaml.YAMLError as error:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path as FilePath
 from typing import Any
+
+import orjson
 
 from slipway.cluster.patching.fields import FieldSet, field_path
 
@@ -57,5 +58,5 @@ def _matching(fields: FieldSet, patterns: list[tuple[str, ...]]) -> FieldSet:
 
 @cache
 def _read() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(_DATA.read_text())
+    found: dict[str, Any] = orjson.loads(_DATA.read_bytes())
     return found

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
+
+import orjson
 
 from slipway.cluster.registry.selectors import Reader
 from slipway.cluster.registry.strategy import Strategy
@@ -50,7 +51,7 @@ class Row:
 
 @cache
 def _rows() -> dict[str, Row]:
-    data = json.loads((files(__package__) / "kinds.json").read_text())
+    data = orjson.loads((files(__package__) / "kinds.json").read_bytes())
     return {name: Row(**row) for name, row in data["kinds"].items()}
 
 

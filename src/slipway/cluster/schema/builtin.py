@@ -6,7 +6,6 @@ OpenAPI documents need: `prose` (descriptions) and `paths`. `scripts/kubernetes_
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Collection
 from functools import cache
@@ -145,7 +144,7 @@ def deprecation_of(resource: Resource) -> str:
 
 @cache
 def _deprecations() -> dict[str, str]:
-    warnings: dict[str, str] = json.loads((DATA / "deprecations.json").read_text())["warnings"]
+    warnings: dict[str, str] = orjson.loads((DATA / "deprecations.json").read_bytes())["warnings"]
     return warnings
 
 

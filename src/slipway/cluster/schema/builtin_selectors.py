@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+import orjson
 
 from slipway.cluster.schema.builtin import DATA
 from slipway.cluster.schema.resource import Resource
@@ -40,7 +41,7 @@ def field_selectors(resource: Resource) -> Mapping[str, SelectableField]:
 
 @cache
 def _kinds() -> dict[str, dict[str, SelectableField]]:
-    table = json.loads((DATA / "field-selectors.json").read_text())
+    table = orjson.loads((DATA / "field-selectors.json").read_bytes())
     rows = {"any": table["any"], **table["kinds"]}
     return {kind: {selector: _field(parts) for selector, parts in row.items()} for kind, row in rows.items()}
 

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from slipway.cluster.schema.builtin import DEFAULT_MINOR, definition_of, definitions
 from slipway.cluster.schema.defaults_computed import COMPUTED
 from slipway.cluster.schema.go_fields import go_struct
@@ -89,7 +91,7 @@ def _has_rules(definition: str, minor: str) -> bool:
 
 @cache
 def _table() -> dict[str, list[JsonObject]]:
-    found: dict[str, list[JsonObject]] = json.loads(_TABLE.read_text())["types"]
+    found: dict[str, list[JsonObject]] = orjson.loads(_TABLE.read_bytes())["types"]
     return found
 
 

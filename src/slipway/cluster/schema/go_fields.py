@@ -6,11 +6,12 @@ Objects of a real server carry traces of these structs: the order of fields, emp
 
 from __future__ import annotations
 
-import json
 import zlib
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+import orjson
 
 from slipway.cluster.schema.builtin import DATA, DEFAULT_MINOR, definitions
 
@@ -51,5 +52,5 @@ def go_struct(definition: str, minor: str = DEFAULT_MINOR) -> dict[str, GoField]
 @cache
 def _structs(minor: str) -> dict[str, list[list[str]]]:
     packed = (DATA / minor / "go-fields.json.gz").read_bytes()
-    found: dict[str, list[list[str]]] = json.loads(zlib.decompress(packed, 31))["types"]
+    found: dict[str, list[list[str]]] = orjson.loads(zlib.decompress(packed, 31))["types"]
     return found

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from functools import cache
 from typing import Any
+
+import orjson
 
 from slipway.cluster.schema.builtin import DATA, DEFAULT_MINOR, definition_of, definitions
 
@@ -88,5 +89,5 @@ def _has_zeros(definition: str, minor: str) -> bool:
 @cache
 def _zeros(minor: str) -> dict[str, JsonObject]:
     packed = (DATA / minor / "zero-values.json.gz").read_bytes()
-    found: dict[str, JsonObject] = json.loads(zlib.decompress(packed, 31))["types"]
+    found: dict[str, JsonObject] = orjson.loads(zlib.decompress(packed, 31))["types"]
     return found

@@ -6,7 +6,6 @@ import copy
 from typing import Any
 
 import orjson
-import yaml
 
 from slipway.cluster.exchange import Request
 from slipway.cluster.patching.json_patch import apply_json_patch, unknown_json_patch_fields
@@ -99,24 +98,9 @@ def _protobuf(body: bytes) -> Any:
 
 
 def _yaml(body: bytes) -> Any:
-    try:  # of several documents the first, as go-yaml takes them
-        return next(iter(yaml.load_all(body, getattr(yaml, "CSafeLoader", yaml.SafeLoader))), None)
-    except yaml.MarkedYAMLError as error:
-        raise BadJson(_yaml_error(error, body)) from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise BadJson(f"yaml: {error}") from None
+    from slipway.cluster.server.yaml_bodies import yaml_value
 
-
-def _yaml_error(error: yaml.MarkedYAMLError, body: bytes) -> str:
-    """In the words of go-yaml, which counts lines from 0 except in its scanner, and does not tell line 0."""
-    if error.problem == "found undefined alias" and error.problem_mark is not None:
-        line = body.decode("utf-8", "replace").splitlines()[error.problem_mark.line]
-        return f"yaml: unknown anchor '{line[error.problem_mark.column + 1 :].split()[0]}' referenced"
-    marks = [mark.line for mark in (error.context_mark, error.problem_mark) if mark is not None]
-    number = next((number for number in marks if number), 0)
-    if number and isinstance(error, yaml.scanner.ScannerError):
-        number += 1
-    return f"yaml: line {number}: {error.problem}" if number else f"yaml: {error.problem}"
+    return yaml_value(body)
 
 
 def patch_body(request: Request, definition: Definition, media: str) -> Patch:

@@ -4,10 +4,9 @@ JSON, indented JSON or YAML."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-import yaml
 
 from slipway.cluster.clock import Clock
 from slipway.cluster.exchange import PushedBody, Request, Response, Sink
@@ -16,21 +15,22 @@ from slipway.cluster.registry.reading import Listing
 from slipway.cluster.registry.watching import WatchEvent
 from slipway.cluster.server import api_encoding
 from slipway.cluster.server.negotiation import Representation, negotiate
-from slipway.cluster.server.tables import TableMaker, included, partial, partial_list
+from slipway.cluster.server.partial_metadata import partial, partial_list
 from slipway.cluster.status import StatusError
 from slipway.cluster.store import Record
 
+if TYPE_CHECKING:
+    from slipway.cluster.server.tables import TableMaker
+
 Object = dict[str, Any]
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def encode(value: Any, form: Representation) -> bytes:
     """A document as bytes."""
     if form.yaml:
-        text: bytes = yaml.dump(
-            value, Dumper=_DUMPER, default_flow_style=False, allow_unicode=True, encoding="utf-8"
-        )
-        return text
+        from slipway.cluster.server.yaml_bodies import yaml_bytes
+
+        return yaml_bytes(value)
     return orjson.dumps(value, option=orjson.OPT_INDENT_2) if form.pretty else orjson.dumps(value) + b"\n"
 
 
@@ -54,6 +54,8 @@ class Presentation:
         )
         self._tables: TableMaker | None = None
         if self.form.form == "table":
+            from slipway.cluster.server.tables import TableMaker, included  # a cluster starts without tables
+
             columns = definition.custom.get("columns", []) if resource.custom else None
             self._tables = TableMaker(resource, columns, self.form.version, included(request.query))
 

@@ -1,4 +1,4 @@
-"""Objects as kubectl's tables (meta.k8s.io Table) and as bare metadata (PartialObjectMetadata)."""
+"""Objects as kubectl's tables (meta.k8s.io Table)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 
 from slipway.cluster.schema import crd_columns
 from slipway.cluster.schema.resource import Resource
+from slipway.cluster.server.partial_metadata import partial
 from slipway.cluster.server.printers.columns import columns_of, default_columns
 from slipway.cluster.server.printers.storage import is_default_class
 from slipway.cluster.server.printers.subject import Subject
@@ -32,24 +33,6 @@ def included(query: str) -> Include:
         f'Unable to convert to Table as requested: includeObject: Invalid value: "{value}":'
         " must be 'Metadata', 'Object', 'None', or empty"
     )
-
-
-def partial(obj: Object, version: str) -> Object:
-    """PartialObjectMetadata of an object."""
-    return {
-        "kind": "PartialObjectMetadata",
-        "apiVersion": f"meta.k8s.io/{version}",
-        "metadata": obj.get("metadata") or {},
-    }
-
-
-def partial_list(objects: Sequence[Object], metadata: Object, version: str) -> Object:
-    return {
-        "kind": "PartialObjectMetadataList",
-        "apiVersion": f"meta.k8s.io/{version}",
-        "metadata": metadata,
-        "items": [partial(obj, version) for obj in objects],
-    }
 
 
 class TableMaker:

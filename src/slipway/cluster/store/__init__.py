@@ -8,7 +8,6 @@ revision, and `Watch`, a cursor over a bucket's changes. The store knows nothing
 
 from slipway.cluster.store.bucket import Bucket
 from slipway.cluster.store.history import Change, Compacted, Record, Route
-from slipway.cluster.store.journal import Journal, JournalError
 from slipway.cluster.store.store import Conflict, Delete, Page, Put, Snapshot, Store
 from slipway.cluster.store.watch import Watch
 
@@ -18,8 +17,6 @@ __all__ = [
     "Compacted",
     "Conflict",
     "Delete",
-    "Journal",
-    "JournalError",
     "Page",
     "Put",
     "Record",

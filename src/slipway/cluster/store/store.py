@@ -5,13 +5,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from slipway.cluster.store.bucket import Bucket
 from slipway.cluster.store.history import Change, Compacted, Record, Route
-from slipway.cluster.store.journal import Journal
 from slipway.cluster.store.sharing import Sharing
 from slipway.cluster.store.watch import Watch
+
+if TYPE_CHECKING:
+    from slipway.cluster.store.journal import Journal
 
 # etcd keeps five minutes and the API server's watch cache a few hundred events a resource; a count bounds
 # memory whatever the rate.
@@ -32,13 +34,15 @@ class Conflict(Exception):
 class Put:
     """Create or replace. `make` is given the transaction's revision and returns the value to keep.
 
-    `expected` is the revision that the key must have now; 0 means that it must not exist.
+    `expected` is the revision that the key must have now; 0 means that it must not exist. `apart` is for values that
+    have hardly a part in common with others: nobody looks for one.
     """
 
     bucket: str
     key: str
     make: Callable[[int], dict[str, Any]]
     expected: int
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +172,9 @@ class Store:
     def _change(self, operation: Put | Delete, revision: int) -> Change:
         previous = self.get(operation.bucket, operation.key)
         created = revision if previous is None else previous.created
-        value = self._sharing.of(operation.make(revision), None if previous is None else previous.value)
+        value = operation.make(revision)
+        if not (isinstance(operation, Put) and operation.apart):
+            value = self._sharing.of(value, None if previous is None else previous.value)
         record = Record(operation.key, value, created, revision)
         kind: Literal["ADDED", "MODIFIED", "DELETED"]
         if isinstance(operation, Delete):

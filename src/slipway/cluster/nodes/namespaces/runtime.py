@@ -24,8 +24,8 @@ from slipway.cluster.exchange import Duplex
 from slipway.cluster.nodes.images import visible_paths
 from slipway.cluster.nodes.leftovers import remove_interfaces
 from slipway.cluster.nodes.local_runtime import LocalRuntime, Running
+from slipway.cluster.nodes.node_object import node_ranges
 from slipway.cluster.nodes.runtime import RuntimeFailure, Sandbox, SandboxRequest
-from slipway.cluster.nodes.simulated import node_ranges
 from slipway.cluster.nodes.spawning.spawner import SpawnError
 from slipway.cluster.nodes.streams import SocketDuplex
 

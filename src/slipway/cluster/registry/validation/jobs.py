@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import zoneinfo
 from typing import Any
 
 from slipway.cluster.registry.validation.findings import Findings, each
@@ -278,6 +277,8 @@ def _time_zone(found: Findings, zone: str) -> None:
             "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
         )
     elif zone != "UTC":
+        import zoneinfo  # hardly any has one
+
         try:
             zoneinfo.ZoneInfo(zone)
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):

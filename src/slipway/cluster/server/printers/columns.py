@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
+
+import orjson
 
 from slipway.cluster.server.printers.subject import CELLS, CellFunction, Subject, value_at
 
@@ -33,7 +34,10 @@ def default_columns() -> tuple[Column, ...]:
 
 @cache
 def _all() -> dict[str, tuple[Column, ...]]:
-    data = json.loads((files(__package__) / "columns.json").read_text())
+    # These enter their cells where `_filler` looks for them.
+    from slipway.cluster.server.printers import cluster, network, storage, workloads  # noqa: F401
+
+    data = orjson.loads((files(__package__) / "columns.json").read_bytes())
     shared = {name: _column(row) for name, row in data["shared"].items()}
     return {
         kind: tuple(shared[row] if isinstance(row, str) else _column(row) for row in rows)
