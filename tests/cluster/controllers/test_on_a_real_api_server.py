@@ -51,7 +51,8 @@ from slipway.cluster.clock import Clock
 from slipway.cluster.controllers.registrations import Settings, registrations
 from slipway.cluster.controllers.runner import ControllerRunner
 from slipway.cluster.exchange import Identity
-from slipway.cluster.nodes.cluster_nodes import ClusterNodes, NodesSettings
+from slipway.cluster.nodes.cluster_nodes import ClusterNodes
+from slipway.cluster.nodes.runtimes import NodesSettings
 from slipway.cluster.scheduler.scheduler import Scheduler
 from slipway.cluster.status import StatusError
 

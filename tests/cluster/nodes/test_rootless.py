@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from slipway.cluster.client.resources import CONFIG_MAPS, SERVICES
-from slipway.cluster.nodes.cluster_nodes import namespaces_possible
+from slipway.cluster.nodes.runtimes import namespaces_possible
 
 Pods = Any
 pytestmark = pytest.mark.skipif(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,11 @@ OPERATORS = Path(__file__).parent / "operators"
 
 
 @pytest.fixture(autouse=True)
-def selected(cluster: TestCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def selected(
+    cluster: TestCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # An operator that ran in this process before, in a test of its own, may have made kopf quiet.
+    caplog.set_level(logging.NOTSET, "kopf")
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
     monkeypatch.setenv("JOURNAL", str(tmp_path / "journal"))
 

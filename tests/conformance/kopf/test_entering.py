@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from slipway.cluster.environment.test_cluster import TestCluster
-from slipway.cluster.nodes.cluster_nodes import best_runtime
+from slipway.cluster.nodes.runtimes import best_runtime
 
 OPERATORS = Path(__file__).parent / "operators"
 OPERATOR_ROLE = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -24,7 +24,7 @@ _LOOPBACK = Identity("system:apiserver", ("system:masters",))
 
 @cache
 def _objects(name: str) -> list[Object]:
-    loaded: list[Object] = orjson.loads((files(__package__) / name).read_bytes())["objects"]
+    loaded: list[Object] = orjson.loads((Path(__file__).parent / name).read_bytes())["objects"]
     return loaded
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -18,7 +18,7 @@ _GROUP = "rbac.authorization.k8s.io"
 
 @cache
 def _data() -> dict[str, Any]:
-    data: dict[str, Any] = orjson.loads((files(__package__) / "roles.json").read_bytes())
+    data: dict[str, Any] = orjson.loads((Path(__file__).parent / "roles.json").read_bytes())
     return data
 
 

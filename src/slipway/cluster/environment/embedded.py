@@ -29,7 +29,8 @@ from slipway.cluster.environment.kubernetes_service import ensure_kubernetes_ser
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Handler, Identity
 from slipway.cluster.kubelet import Kubelet
-from slipway.cluster.nodes.cluster_nodes import ClusterNodes, best_runtime
+from slipway.cluster.nodes.cluster_nodes import ClusterNodes
+from slipway.cluster.nodes.runtimes import best_runtime
 from slipway.cluster.server.listener import Listener, serve
 
 

@@ -8,10 +8,10 @@ built-in objects is found anew. `importing` reads what this writes.
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -64,7 +64,7 @@ class Rules:
 
 @cache
 def rules() -> Rules:
-    text = importlib.resources.files(__package__).joinpath("data/export.yaml").read_text()
+    text = (Path(__file__).parent / "data" / "export.yaml").read_text()
     found = yaml.safe_load(text)
     return Rules(
         frozenset(found["managers"]),

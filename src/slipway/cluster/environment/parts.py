@@ -20,7 +20,8 @@ from slipway.cluster.controllers.registrations import Settings, registrations
 from slipway.cluster.controllers.runner import ControllerRunner
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Identity
-from slipway.cluster.nodes.cluster_nodes import ClusterNodes, NodesSettings
+from slipway.cluster.nodes.cluster_nodes import ClusterNodes
+from slipway.cluster.nodes.runtimes import NodesSettings
 from slipway.cluster.scheduler.scheduler import Scheduler
 
 Connect = Callable[[Identity, str], Client]

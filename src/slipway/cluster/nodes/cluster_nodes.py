@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slipway.cluster.client.client import Client
 from slipway.cluster.client.events import EventRecorder
@@ -29,49 +24,24 @@ from slipway.cluster.nodes.agent import NodeAgent
 from slipway.cluster.nodes.container_environment import Lookup
 from slipway.cluster.nodes.images import AnyImage, Images
 from slipway.cluster.nodes.kubelet_service import KubeletService
-from slipway.cluster.nodes.namespaces.kernel import NEWNET, NEWNS, NEWUSER
-from slipway.cluster.nodes.namespaces.runtime import NamespacesRuntime
-from slipway.cluster.nodes.network import ClusterNetwork
 from slipway.cluster.nodes.node_object import NodeFacts, host_capacity
 from slipway.cluster.nodes.pod_status import Reporter
-from slipway.cluster.nodes.processes import ProcessRuntime
-from slipway.cluster.nodes.runtime import Runtime
+from slipway.cluster.nodes.runtimes import NodesSettings, make_runtime
 from slipway.cluster.nodes.surroundings import ClusterDns, Surroundings
 from slipway.cluster.status import StatusError
 
+if TYPE_CHECKING:
+    from slipway.cluster.nodes.network import ClusterNetwork
+
 Object = dict[str, Any]
 Connect = Callable[[Identity, str], Client]
-# rootless: namespaces in a user namespace, as without root.
-RUNTIMES = ("auto", "namespaces", "rootless", "process", "simulated")
 _READ = {
     "ConfigMap": CONFIG_MAPS,
     "Secret": SECRETS,
     "PersistentVolumeClaim": PERSISTENT_VOLUME_CLAIMS,
     "PersistentVolume": PERSISTENT_VOLUMES,
 }
-_CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
 _AGENT = "kubelet/v1.37.0 (linux/amd64) kubernetes/slipway"
-
-
-@dataclass(frozen=True, slots=True)
-class NodesSettings:
-    """`folder` is where logs and volumes lie; `mapping` a file with rows of images, read at each pull."""
-
-    cluster: str
-    count: int
-    runtime: str
-    folder: Path
-    pod_range: str
-    service_range: str
-    seed: int | None = None
-    version: str = "1.37"
-    mapping: Path | None = None
-    behaviours: Path | None = None  # of simulated pods: a behaviour file, or one of KWOK's Stages
-
-    @property
-    def nodes(self) -> list[str]:
-        """The nodes' names."""
-        return [f"{self.cluster}-{number + 1}" for number in range(self.count)]
 
 
 class ClusterNodes:
@@ -112,6 +82,11 @@ class ClusterNodes:
             await agent.start()
 
     async def _start_network(self) -> None:
+        # Simulated pods need none of it.
+        from slipway.cluster.nodes.namespaces.runtime import NamespacesRuntime
+        from slipway.cluster.nodes.network import ClusterNetwork
+        from slipway.cluster.nodes.processes import ProcessRuntime
+
         runtime = self.runtime if isinstance(self.runtime, NamespacesRuntime) else None
         settings = self.settings
         random = Random(settings.seed)
@@ -206,56 +181,3 @@ class ClusterNodes:
                     agent.files_changed(kind, meta["namespace"], meta["name"])
 
         return changed
-
-
-def make_runtime(settings: NodesSettings, clock: Clock) -> Runtime:
-    """The runtime of that name; `auto` is the best that this machine can have."""
-    random = Random(settings.seed)
-    name = settings.runtime
-    if name == "auto":
-        name = best_runtime()
-    if name == "process":
-        return ProcessRuntime(settings.cluster, clock, random)
-    if name == "simulated":
-        # Imported where they are chosen: nobody else needs their tables of behaviours.
-        from slipway.cluster.nodes.simulated import SimulatedRuntime
-        from slipway.cluster.nodes.stages import read_behaviours
-
-        book = read_behaviours(settings.behaviours) if settings.behaviours else None
-        return SimulatedRuntime(clock, random, settings.pod_range, settings.count, book)
-    if name in ("namespaces", "rootless"):
-        return NamespacesRuntime(
-            settings.cluster,
-            clock,
-            random,
-            pod_range=settings.pod_range,
-            service_range=settings.service_range,
-            nodes=settings.nodes,
-            rootless=name == "rootless" or os.geteuid() != 0,
-        )
-    raise ValueError(f"runtime {settings.runtime!r} is not one of {', '.join(RUNTIMES)}")
-
-
-def best_runtime() -> str:
-    """namespaces where Linux lets us, plain processes elsewhere."""
-    return "namespaces" if namespaces_possible() else "process"
-
-
-def namespaces_possible() -> bool:
-    """Whether this process may make namespaces. Root with its capabilities may; for others only trying tells."""
-    if sys.platform != "linux":
-        return False
-    if os.geteuid() == 0:
-        return all(_capabilities() >> bit & 1 for bit in (_CAP_NET_ADMIN, _CAP_SYS_ADMIN))
-    flags = NEWNET | NEWNS | NEWUSER
-    code = f"import ctypes, sys; sys.exit(1 if ctypes.CDLL(None).unshare({flags}) else 0)"
-    tried = subprocess.run([sys.executable, "-I", "-S", "-E", "-c", code], check=False)
-    return tried.returncode == 0
-
-
-def _capabilities() -> int:
-    """The effective capabilities, as a bit mask."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
-            return int(line.split()[1], 16)
-    return 0

@@ -16,7 +16,6 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -121,7 +120,7 @@ def check_rows(rows: Any, where: str) -> list[Row]:
 @cache
 def stand_ins() -> list[Row]:
     """The names that every tutorial uses, as far as a host can serve them."""
-    return read_rows((files(__package__) / "data" / "stand_ins.yaml").read_text(), "stand_ins.yaml")
+    return read_rows((Path(__file__).parent / "data" / "stand_ins.yaml").read_text(), "stand_ins.yaml")
 
 
 class ImageSource(Protocol):

@@ -14,7 +14,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib.resources import files
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -129,7 +129,7 @@ def _behaviour(row: Any, place: str) -> Behaviour:
 
 
 def standard_book() -> Book:
-    return read_book((files(__package__) / "data" / "simulated.yaml").read_text(), "simulated.yaml")
+    return read_book((Path(__file__).parent / "data" / "simulated.yaml").read_text(), "simulated.yaml")
 
 
 def choose(book: Book, pod: SandboxRequest, container: ContainerRequest) -> Behaviour:

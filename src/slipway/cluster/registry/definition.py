@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -51,7 +51,7 @@ class Row:
 
 @cache
 def _rows() -> dict[str, Row]:
-    data = orjson.loads((files(__package__) / "kinds.json").read_bytes())
+    data = orjson.loads((Path(__file__).parent / "kinds.json").read_bytes())
     return {name: Row(**row) for name, row in data["kinds"].items()}
 
 

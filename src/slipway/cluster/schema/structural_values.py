@@ -12,7 +12,6 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from slipway.cluster.schema.regexp import InvalidPattern, compile_pattern
 from slipway.cluster.schema.shape import Shape
 from slipway.cluster.schema.structural_formats import has_format
 from slipway.cluster.schema.structural_lists import identity, list_map_key
@@ -235,6 +234,11 @@ def _check_length_and_pattern(result: _Result, value: str, rules: dict[str, Any]
         return
     pattern = rules.get("pattern")
     if pattern:
+        from slipway.cluster.schema.regexp import (  # no built-in kind has patterns
+            InvalidPattern,
+            compile_pattern,
+        )
+
         try:
             found = compile_pattern(pattern).search(value)
         except InvalidPattern as error:

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -112,4 +112,4 @@ def _usage(row: Object) -> Object:
 @cache
 def _kinds() -> Iterable[Object]:
     """As CRDs would have them: what metrics-server serves (k8s.io/metrics, metrics/v1beta1)."""
-    return tuple(orjson.loads((files(__package__) / "resource_metrics.json").read_bytes()))
+    return tuple(orjson.loads((Path(__file__).parent / "resource_metrics.json").read_bytes()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -37,7 +37,7 @@ def _all() -> dict[str, tuple[Column, ...]]:
     # These enter their cells where `_filler` looks for them.
     from slipway.cluster.server.printers import cluster, network, storage, workloads  # noqa: F401
 
-    data = orjson.loads((files(__package__) / "columns.json").read_bytes())
+    data = orjson.loads((Path(__file__).parent / "columns.json").read_bytes())
     shared = {name: _column(row) for name, row in data["shared"].items()}
     return {
         kind: tuple(shared[row] if isinstance(row, str) else _column(row) for row in rows)

@@ -11,7 +11,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 VERSION = 3
 FIN = 0x01
@@ -47,7 +47,7 @@ class Frame:
 @cache
 def dictionary() -> bytes:
     """What both ends prime zlib with."""
-    source = json.loads((files(__package__) / "spdy_dictionary.json").read_text())
+    source = json.loads((Path(__file__).parent / "spdy_dictionary.json").read_text())
     words = b"".join(struct.pack(">I", len(word)) + word.encode() for word in source["words"])
     return words + bytes(source["rest"], "ascii")
 
