@@ -213,3 +213,34 @@ def test_decoding_twice_is_decoding_once_or_both_are_refused(spec: Any) -> None:
     again = decode(once, "", "v1", "Pod")
     assert again.obj == once
     assert again.strict_errors == []
+
+
+# What a real 1.37 server said of each, by hand.
+BAD_BASE64 = [
+    ("a", 0),
+    ("ab", 0),
+    ("abcdef", 4),
+    ("ab\n", 1),
+    ("ab=", 3),
+    ("ab=c", 2),
+    ("ab=é=", 2),
+    ("a\nbé", 3),
+    ("abcd=", 4),
+    ("abc==", 4),
+    ("ab==c", 4),
+    ("ab==\nc", 5),
+    ("====", 0),
+]
+
+
+@pytest.mark.parametrize(("text", "at"), BAD_BASE64)
+def test_bytes_that_are_no_base64_are_refused_where_go_refuses_them(text: str, at: int) -> None:
+    with pytest.raises(NotDecodable, match=rf"illegal base64 data at input byte {at}$"):
+        decode({"data": {"k": text}}, "", "v1", "Secret")
+
+
+@pytest.mark.parametrize(
+    ("text", "one"), [("ab=\n=", "aQ=="), ("a\nb=\n=", "aQ=="), ("abc=\n", "abc="), ("", "")]
+)
+def test_bytes_are_stored_in_their_one_spelling(text: str, one: str) -> None:
+    assert decode({"data": {"k": text}}, "", "v1", "Secret").obj["data"] == {"k": one}

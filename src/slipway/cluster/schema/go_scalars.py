@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -74,24 +73,51 @@ def decoded(value: Any, form: str) -> Any:
     return value
 
 
+_GROUPS = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
+_PADDING = ord("=")
+_LINE_ENDS = frozenset(b"\r\n")
+
+
 def _bytes(text: str) -> str:
     plain = text.replace("\r", "").replace("\n", "")
-    try:
-        return base64.b64encode(base64.b64decode(plain, validate=True)).decode()
-    except binascii.Error:
-        raise NotDecodable(f"illegal base64 data at input byte {_bad_byte(text)}") from None
+    if _GROUPS.fullmatch(plain) is None:
+        bad = _bad_byte(text.encode(errors="surrogatepass"))
+        raise NotDecodable(f"illegal base64 data at input byte {bad}")
+    return base64.b64encode(base64.b64decode(plain)).decode()
 
 
-def _bad_byte(text: str) -> int:
-    """The offset that Go reports: of the first byte that cannot stand there, or of the end."""
-    found = re.search(r"[^A-Za-z0-9+/\r\n]", text)
-    if found is None:
-        return len(text) - len(text) % 4 if len(text) % 4 == 1 else len(text)
-    at = found.start()
-    if text[at] != "=":
-        return at
-    padded = re.fullmatch(r"={1,2}", text[at:])
-    return at if at % 4 < 2 else len(text) if padded else at + (2 if text[at : at + 2] == "==" else 1)
+def _bad_byte(text: bytes) -> int | None:
+    """The offset that Go's encoding/base64 reports for what it refuses: where a byte cannot stand, or where the
+    group of four begins that the end cuts short."""
+    at = filled = 0
+    while at < len(text):
+        byte, at = text[at], at + 1
+        if byte in _BASE64:
+            filled = (filled + 1) % 4
+        elif byte == _PADDING and filled >= 2:
+            return _bad_padding(text, at, filled)
+        elif byte not in _LINE_ENDS:
+            return at - 1
+    return at - filled if filled else None
+
+
+def _bad_padding(text: bytes, at: int, filled: int) -> int | None:
+    """The same from behind the first `=`, which `filled` characters of its group precede."""
+    at = _behind_line_ends(text, at)
+    if filled == 2:
+        if at == len(text):
+            return at
+        if text[at] != _PADDING:
+            return at - 1
+        at = _behind_line_ends(text, at + 1)
+    return at if at < len(text) else None
+
+
+def _behind_line_ends(text: bytes, at: int) -> int:
+    while at < len(text) and text[at] in _LINE_ENDS:
+        at += 1
+    return at
 
 
 def _quantity(value: Any) -> str:
