@@ -13,6 +13,7 @@ from slipway.cluster.environment.embedded import ClusterError, EmbeddedCluster
 from slipway.cluster.environment.kubeconfig import write_private
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.environment.virtual_time import VirtualTimeLoop
+from slipway.cluster.faults import Faults
 
 if TYPE_CHECKING:
     from slipway.cluster.environment.importing import Imported
@@ -46,6 +47,11 @@ class Cluster:
     @property
     def admin_token(self) -> str:
         return self.embedded.admin_token
+
+    @property
+    def faults(self) -> Faults:
+        """What this API server does wrong: rules for tests."""
+        return self.embedded.faults
 
     def __enter__(self) -> Self:
         self.start()

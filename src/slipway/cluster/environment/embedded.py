@@ -28,6 +28,7 @@ from slipway.cluster.environment.kubeconfig import kubeconfig
 from slipway.cluster.environment.kubernetes_service import ensure_kubernetes_service, service_address
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Handler, Identity
+from slipway.cluster.faults import Faults
 from slipway.cluster.kubelet import Kubelet
 from slipway.cluster.nodes.cluster_nodes import ClusterNodes
 from slipway.cluster.nodes.runtimes import best_runtime
@@ -54,6 +55,7 @@ class EmbeddedCluster:
         self.options = options or ClusterOptions()
         self._hook = hook
         self._wrapped: Handler | None = None
+        self._faults: Faults | None = None
         self.clock = clock or Clock()
         if not self.options.tls and self.options.host not in {"127.0.0.1", "::1", "localhost"}:
             raise ClusterError(
@@ -95,6 +97,13 @@ class EmbeddedCluster:
         if self._controllers is None:
             raise ClusterError("this cluster runs no controllers: start it with controllers=True")
         return self._controllers
+
+    @property
+    def faults(self) -> Faults:
+        """What this API server does wrong: rules for tests."""
+        if self._faults is None:
+            raise ClusterError("the cluster has not been started")
+        return self._faults
 
     @property
     def port(self) -> int:
@@ -169,6 +178,13 @@ class EmbeddedCluster:
         self.options = self._lease_ranges(identity)
         self._plane = ControlPlane.create(self.options, self.clock, identity.token_key.encode())
         self._identity = identity.with_ranges(state, self.options.pod_range, self.options.service_range)
+        self._faults = Faults(
+            self._plane.api,
+            self.clock,
+            lambda: self._listener,
+            asyncio.get_running_loop(),
+            self.options.seed or 0,
+        )
         self._wrapped = None
         self.kubelets = self._plane.kubelets
         await self._plane.bootstrap()
@@ -206,7 +222,7 @@ class EmbeddedCluster:
     def _handler(self) -> Handler:
         """The one way into the API, for sockets and for what runs in this process alike."""
         if self._wrapped is None:
-            handle = self.plane.api.handle
+            handle = self.faults.around(self.plane.api.handle)
             self._wrapped = self._hook(handle) if self._hook is not None else handle
         return self._wrapped
 
@@ -289,3 +305,7 @@ class EmbeddedCluster:
         token = secrets.token_urlsafe(24)
         self.plane.tokens.identities[token] = Identity(user, groups)
         return token
+
+    def revoke_token(self, token: str) -> None:
+        """Refuse a token of `new_token` from now on; streams that it opened go on, as they do in Kubernetes."""
+        self.plane.tokens.identities.pop(token, None)

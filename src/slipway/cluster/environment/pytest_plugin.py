@@ -23,6 +23,7 @@ import pytest
 if TYPE_CHECKING:
     from slipway.cluster.environment.cluster import Cluster
     from slipway.cluster.environment.test_cluster import TestCluster
+    from slipway.cluster.faults import Faults
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -64,3 +65,13 @@ def cluster(
     else:
         with TestCluster.of(request.getfixturevalue("shared_cluster"), folder) as seen:
             yield seen
+
+
+@pytest.fixture
+def faults(cluster: TestCluster) -> Faults:
+    """What the test makes the API server do wrong; every rule ends with the test. Skipped on a real cluster."""
+    if cluster.embedded is None:
+        pytest.skip(
+            "this test makes the API server fail; that of SLIPWAY_TEST_KUBECONFIG is not ours to break"
+        )
+    return cluster.faults

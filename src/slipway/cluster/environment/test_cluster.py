@@ -22,6 +22,7 @@ from slipway.cluster.environment.blocking_client import BlockingClient
 from slipway.cluster.environment.cluster import Cluster
 from slipway.cluster.environment.embedded import ClusterError
 from slipway.cluster.exchange import Response
+from slipway.cluster.faults import Faults
 from slipway.cluster.status import StatusError
 
 Object = dict[str, Any]
@@ -71,6 +72,8 @@ class TestCluster:
         trace: TracebackType | None,
     ) -> None:
         try:
+            if self.embedded is not None:
+                self.embedded.faults.clear()
             self._clean()
         finally:
             self._api.__exit__(kind, error, trace)
@@ -272,6 +275,15 @@ class TestCluster:
                 except subprocess.TimeoutExpired:
                     running.kill()
                     running.wait()
+
+    @property
+    def faults(self) -> Faults:
+        """What the embedded cluster's API server does wrong during this test."""
+        if self.embedded is None:
+            raise ClusterError(
+                "a real cluster's API server takes no fault rules: use the fixture `faults`, which skips"
+            )
+        return self.embedded.faults
 
     def advance(self, seconds: float) -> None:
         """Let cluster time pass (only with `@pytest.mark.cluster(virtual_time=True)`)."""

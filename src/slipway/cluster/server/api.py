@@ -104,7 +104,7 @@ class ApiServer:
         try:
             caller = self.authenticator.identify(request)
             target = parse_path(request.path)
-            attributes = _attributes(request, target)
+            attributes = attributes_of(request, target)
             identity = self._impersonation(caller, request, attributes)
             self.authorize(identity, attributes)
             if target is None:
@@ -300,7 +300,7 @@ class ApiServer:
         return Response(200, dict(JSON), orjson.dumps(status, option=ENDED))
 
 
-def _attributes(request: Request, target: Target | None) -> Attributes:
+def attributes_of(request: Request, target: Target | None) -> Attributes:
     """The request as authorization sees it."""
     if target is None:
         verb: str = _METHOD_VERBS.get(request.method) or request.method.lower()

@@ -66,6 +66,7 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._eof = False
         self._linger: asyncio.TimerHandle | None = None
+        self.answering: Request | None = None
         self.since = 0.0  # when it became idle, or when the unfinished request began
 
     # --- the transport's side ---------------------------------------------------------------------------------
@@ -191,6 +192,7 @@ class Connection(asyncio.Protocol):
                 self._busy = True
                 keep = await self._answer(item)
                 self._busy = False
+                self.answering = None
                 if not keep or self._closing:
                     break
                 if self._continue_due and not self._queue:
@@ -228,6 +230,7 @@ class Connection(asyncio.Protocol):
             return False
         request = item.request
         self._cancellable = request.method in ("GET", "HEAD")
+        self.answering = request
         response = await self._response(request)
         if self._lost:
             if not isinstance(response.body, bytes):
