@@ -298,6 +298,31 @@ def test_an_export_that_raises_anything_touches_neither_the_others_nor_the_loop(
     assert made.receivers[0].keys, "and works again when the fault is gone"
 
 
+def test_readings_that_the_disk_has_no_room_for_wait_in_memory_and_arrive_in_order(world):
+    async def scenario():
+        made = world()
+        outbox = made.exporters[0].outbox
+        add = outbox.add
+
+        def full(*_):
+            raise sqlite3.OperationalError("database or disk is full")
+
+        outbox.add = full
+        await made.run(0.5)
+        status, delivered = made.exporters[0].status, len(made.receivers[0].keys)
+        told = str(status.state), status.last_error
+        outbox.add = add
+        await made.run(0.1)
+        await made.close()
+        return made, told, delivered
+
+    made, told, delivered = virtually(scenario())
+    assert told == ("retrying", "the queue on disk takes no reading: database or disk is full")
+    assert delivered == 0
+    assert list(made.receivers[0].keys) == list(made.receivers[1].keys)
+    assert len(made.receivers[0].keys) >= 0.6 * 3600 / INTERVAL - 2
+
+
 def test_a_queue_that_fails_does_not_end_its_task(world):
     async def scenario():
         made = world()

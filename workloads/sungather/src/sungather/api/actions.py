@@ -182,7 +182,7 @@ class Actions:
                 "last_success": status.last_success.isoformat() if status.last_success else None,
                 "last_error": status.last_error,
                 "last_error_at": status.last_error_at.isoformat() if status.last_error_at else None,
-                "queue_length": exporter.outbox.waiting,
+                "queue_length": exporter.waiting,
                 "oldest_waiting": _iso(oldest),
                 **exporter.outbox.counts,
             }
@@ -379,7 +379,7 @@ class Actions:
         chosen = self._export(parameters.text("export"))
         queued = {e.name: e.outbox.replay(since.timestamp()) for e in chosen}
         await asyncio.gather(*(e.drain(wait, retry=True) for e in chosen))
-        return {"queued": queued, "waiting": {e.name: e.outbox.waiting for e in chosen}}
+        return {"queued": queued, "waiting": {e.name: e.waiting for e in chosen}}
 
     async def energy(self, given: dict[str, Any]) -> dict[str, Any]:
         """Produced, used, imported, exported, charged, discharged. period: today, yesterday, month."""

@@ -153,7 +153,7 @@ def _exports(application: Application) -> Iterable[Family]:
         "sungather_export_queue_length",
         "gauge",
         "Readings waiting for the destination",
-        [({"export": e.name}, float(e.outbox.waiting)) for e in exporters],
+        [({"export": e.name}, float(e.waiting)) for e in exporters],
     )
     yield Family(
         "sungather_export_last_success_timestamp_seconds",

@@ -86,9 +86,9 @@ class Collector:
     def _recover(self) -> None:
         """Readings that were taken but not handed to every queue when the process ended."""
         for id, at, payloads in self.ledger.not_handed_over():
-            for exporter in self.exporters:
-                exporter.enqueue(id, at, payloads.get(exporter.name))
-            self.ledger.handed_over(id)
+            queued = [self._queue(e, id, at, payloads.get(e.name)) for e in self.exporters]
+            if all(queued):
+                self._guarded("the reading stays marked", self.ledger.handed_over, id)
 
     async def run(self) -> None:
         """Collect for ever; ends only by cancellation."""
@@ -154,18 +154,17 @@ class Collector:
         written = self._guarded(
             "the reading cannot be written down", self.ledger.take, snapshot.id, at, payloads, facts
         )
-        queued = [
-            self._guarded(
-                f"{e.name}: the reading cannot be queued", e.enqueue, snapshot.id, at, payloads[e.name]
-            )
-            for e in self.exporters
-        ]
+        queued = [self._queue(e, snapshot.id, at, payloads[e.name]) for e in self.exporters]
         self.snapshot = snapshot
         if written and all(queued):
             self._guarded("the reading stays marked", self.ledger.handed_over, snapshot.id)
         self._guarded("the history cannot be written", self._remember_history, snapshot)
         if self._console:
             self._guarded("the console cannot be written", self._console.show, snapshot)
+
+    def _queue(self, exporter: Exporter, id: str, at: float, payload: str | None) -> bool:
+        what = f"{exporter.name}: the reading cannot be queued, memory holds it"
+        return self._guarded(what, exporter.enqueue, id, at, payload)
 
     def _guarded(self, what: str, call: Callable[..., object], *arguments: object) -> bool:
         """True when it worked. A full disk or a closed terminal must not keep readings from the other places."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
+from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -19,6 +21,8 @@ log = logging.getLogger("sungather.exports")
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _BLOCKED_PAUSE = 300.0
 _IDLE = 15.0
+_HELD_IN_MEMORY = 1000
+"""Readings that wait for a disk that takes no more; they end with the process."""
 
 
 class State(StrEnum):
@@ -49,6 +53,12 @@ class Exporter:
         self._pause = _FIRST_PAUSE
         self._told = ""
         self._begun = self._ended = 0  # attempts to deliver
+        self._held: deque[tuple[str, float, str]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Readings that the destination has yet to get."""
+        return self.outbox.waiting + len(self._held)
 
     def prepare(self, snapshot: Snapshot) -> str | None:
         """The payload, or None. A fault in one export's rendering stays its own."""
@@ -60,14 +70,30 @@ class Exporter:
             return None
 
     def enqueue(self, key: str, at: float, payload: str | None) -> None:
+        """Queue a payload, after those that the disk had no room for. Raises what the disk says, and holds them."""
         if payload is None:
             return
+        self._held.append((key, at, payload))
         dropped = self.outbox.counts["dropped"]
-        self.outbox.add(key, at, payload)
+        try:
+            while self._held:
+                self.outbox.add(*self._held[0])
+                self._held.popleft()
+        except (sqlite3.Error, OSError) as error:
+            self._disk_failed(error)
+            raise
         if dropped == 0 and self.outbox.counts["dropped"]:
             log.warning("%s: the queue is full, the oldest readings are being dropped", self.name)
         if self.status.state in (State.STARTING, State.OK):  # the pause after a failure is waited out
             self._wake.set()
+
+    def _disk_failed(self, error: Exception) -> None:
+        self.status.state = State.RETRYING
+        self.status.last_error = f"the queue on disk takes no reading: {error}"
+        self.status.last_error_at = self._clock.now()
+        if len(self._held) > _HELD_IN_MEMORY:
+            self._held.popleft()
+            self.outbox.counts["dropped"] += 1  # in the file when it can be written again
 
     def retry_now(self) -> None:
         """Do not wait out the pause."""
@@ -83,7 +109,7 @@ class Exporter:
                 pause = await self._step()
             except Exception as error:
                 # the queue itself failed, for example on a full disk: the task must outlive that
-                self.status.state, self.status.last_error = State.RETRYING, f"the queue failed: {error}"
+                self._disk_failed(error)
                 log.error("%s: the queue failed: %s", self.name, error)
                 pause = _LONGEST_PAUSE
             self._ended = self._begun
@@ -128,7 +154,7 @@ class Exporter:
 
     def _worked(self, *, sent: bool = False) -> None:
         if self.status.state in (State.RETRYING, State.BLOCKED):
-            log.warning("%s: works again, %d waiting", self.name, self.outbox.waiting)
+            log.warning("%s: works again, %d waiting", self.name, self.waiting)
         self.status.state, self._pause, self._told = State.OK, _FIRST_PAUSE, ""
         if sent:
             self.status.last_success = self._clock.now()
@@ -138,7 +164,7 @@ class Exporter:
         self.status.state = state
         self.status.last_error, self.status.last_error_at = reason, self._clock.now()
         if reason != self._told:
-            log.warning("%s: %s; %d waiting", self.name, reason, self.outbox.waiting)
+            log.warning("%s: %s; %d waiting", self.name, reason, self.waiting)
             self._told = reason
 
     def _next_pause(self, asked: float | None) -> float:
@@ -155,10 +181,10 @@ class Exporter:
             attempt = self._begun + 1
             self.retry_now()
         while self._clock.monotonic() < until:
-            if self._ended >= attempt and (not self.outbox.waiting or self.status.state is State.BLOCKED):
+            if self._ended >= attempt and (not self.waiting or self.status.state is State.BLOCKED):
                 break
             await asyncio.sleep(0.05)
-        return self.outbox.waiting == 0 and self.status.state is not State.BLOCKED
+        return self.waiting == 0 and self.status.state is not State.BLOCKED
 
     async def close(self) -> None:
         with contextlib.suppress(TimeoutError, OSError):
