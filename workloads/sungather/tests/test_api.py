@@ -460,6 +460,19 @@ async def test_energy_summary_and_history(served, hybrid):
     assert (await client.get("/api/history?day=soon"))[0] == 400
 
 
+async def test_while_the_inverter_sleeps_a_new_day_begins_all_the_same(served, hybrid, loop_clock):
+    clock = loop_clock()
+    application, client = await served({"port": hybrid.port}, clock=clock)
+    await application.collector.collect()  # at half past twelve by the inverter's clock
+    clock.shift = 14 * 3600
+    assert (await client.json("/api/energy?period=today"))["produced"] is None
+    assert (await client.json("/api/energy?period=yesterday"))["produced"] == 11.0
+    assert (await client.json("/api/now"))["today"]["produced"] is None
+    history = await client.json("/api/history")
+    assert (history["today"], history["day"]) == ("2026-11-22", "2026-11-22")
+    assert [day["day"] for day in history["days"]] == ["2026-11-21"]
+
+
 @pytest.mark.parametrize(
     ("hour", "kept"), [("23:59:30", 12.5), ("00:00:30", 0.1)], ids=["before midnight", "after midnight"]
 )

@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -393,11 +393,14 @@ class Actions:
         days = self._app.ledger.days(first.isoformat(), last.isoformat())
         return {"period": period, "from": first.isoformat(), "to": last.isoformat(), **energy.summary(days)}
 
-    def _today(self) -> Any:
-        stamp = self._app.collector.snapshot.value("timestamp") if self._app.collector.snapshot else None
-        if isinstance(stamp, str):
-            return datetime.strptime(stamp, "%Y-%m-%d %H:%M:%S").date()
-        return self._app.clock.local().date()
+    def _today(self) -> date:
+        """By the inverter's clock, which went on since it was read: it may have been asleep since yesterday."""
+        snapshot = self._app.collector.snapshot
+        stamp = snapshot.value("timestamp") if snapshot else None
+        if snapshot is None or not isinstance(stamp, str):
+            return self._app.clock.local().date()
+        since = self._app.clock.now() - snapshot.taken
+        return (datetime.strptime(stamp, "%Y-%m-%d %H:%M:%S") + since).date()
 
     async def config(self, given: dict[str, Any]) -> dict[str, Any]:
         """The effective config, secrets masked."""
