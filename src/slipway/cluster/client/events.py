@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from slipway.cluster.client.client import Client, PatchType
@@ -30,22 +30,31 @@ _PENDING = 1000
 _NAMING = ("apiVersion", "kind", "namespace", "name", "uid", "fieldPath")  # of a reference: what it is about
 
 
+# What an event is about, by _NAMING. Thousands are remembered, most of them for one event: their keys share it.
+_About = tuple[str, ...]
+
+
 @dataclass(slots=True)
 class _Family:
     """Events that differ in their message only."""
 
-    messages: list[str] = field(default_factory=list)
+    messages: tuple[str, ...] = ()
     last: float = 0.0
 
 
 @dataclass(slots=True)
 class _Budget:
+    """Of what is left to be said about one object."""
+
+    about: _About
     tokens: float
     last: float
 
 
 @dataclass(slots=True)
 class _Seen:
+    """The Event object that counts an event's repeats."""
+
     name: str
     count: int
     first: str
@@ -59,9 +68,9 @@ class EventRecorder:
         self._component = component
         self._source = {"component": component, **({"host": host} if host else {})}
         self._pending: asyncio.Queue[Object] = asyncio.Queue(_PENDING)
-        self._families: OrderedDict[tuple[str, ...], _Family] = OrderedDict()
-        self._budgets: OrderedDict[tuple[str, ...], _Budget] = OrderedDict()
-        self._seen: OrderedDict[tuple[str, ...], _Seen] = OrderedDict()
+        self._families: OrderedDict[tuple[_About, str, str], _Family] = OrderedDict()
+        self._budgets: OrderedDict[_About, _Budget] = OrderedDict()
+        self._seen: OrderedDict[tuple[_About | str, ...], _Seen] = OrderedDict()
         self._last_stamp = 0
 
     def event(self, about: Mapping[str, Any], type: str, reason: str, message: str) -> None:
@@ -95,19 +104,20 @@ class EventRecorder:
 
     def _correlate(self, reference: dict[str, str], type: str, reason: str, message: str) -> Object | None:
         now = self._client.clock.now()
-        about = tuple(reference.get(name, "") for name in _NAMING)
-        if not self._affordable(about, now):
+        budget = self._budget(tuple(reference.get(name, "") for name in _NAMING), now)
+        if budget.tokens < 1:
             return None
-        family = _remember(self._families, (*about, type, reason), _Family())
+        budget.tokens -= 1
+        about = budget.about
+        family = _remember(self._families, (about, type, reason), _Family())
         if now - family.last > _SIMILAR_WINDOW:
-            family.messages.clear()
+            family.messages = ()
         family.last = now
+        identity: tuple[_About | str, ...] = (about, type, reason, message)
+        if message not in family.messages and len(family.messages) < _SIMILAR:
+            family.messages = (*family.messages, message)
         if message not in family.messages:
-            family.messages.append(message)
-        identity = (*about, type, reason, message)
-        if len(family.messages) > _SIMILAR:
-            family.messages.pop()
-            identity = (*about, type, reason)
+            identity = (about, type, reason)
             message = f"(combined from similar events): {message}"
         stamp = self._client.clock.timestamp()
         seen = self._seen.get(identity)
@@ -130,14 +140,11 @@ class EventRecorder:
             "lastTimestamp": stamp,
         }
 
-    def _affordable(self, about: tuple[str, ...], now: float) -> bool:
-        budget = _remember(self._budgets, about, _Budget(_BURST, now))
+    def _budget(self, about: _About, now: float) -> _Budget:
+        budget: _Budget = _remember(self._budgets, about, _Budget(about, _BURST, now))
         budget.tokens = min(_BURST, budget.tokens + (now - budget.last) * _REFILL)
         budget.last = now
-        if budget.tokens < 1:
-            return False
-        budget.tokens -= 1
-        return True
+        return budget
 
     def _name(self, reference: Mapping[str, str], now: float) -> str:
         # Nanoseconds as client-go has them, kept unique when a virtual clock stands still.
@@ -157,7 +164,7 @@ class EventRecorder:
         await self._client.create(EVENTS, event)
 
 
-def _remember(table: OrderedDict[tuple[str, ...], Any], key: tuple[str, ...], new: Any) -> Any:
+def _remember(table: OrderedDict[Any, Any], key: Hashable, new: Any) -> Any:
     """The value of `key`, `new` if it has none; the least recently used one goes when there are too many."""
     value = table.setdefault(key, new)
     table.move_to_end(key)

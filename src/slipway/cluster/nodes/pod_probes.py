@@ -20,11 +20,12 @@ _NAMES = {"startupProbe": "Startup", "livenessProbe": "Liveness", "readinessProb
 class ContainerProbes:
     """Started with each run of the container, stopped at its end."""
 
+    __slots__ = ("_container", "_spec", "_tasks", "_worker")
+
     def __init__(self, worker: PodWorker, container: ContainerState, spec: Object) -> None:
         self._worker = worker
         self._container = container
         self._spec = spec
-        self._target = target_of(worker, container, spec)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -55,12 +56,13 @@ class ContainerProbes:
     async def _watch(self, kind: str) -> None:
         probe = self._spec[kind]
         clock = self._worker.around.clock
+        target = target_of(self._worker, self._container, self._spec)
         tally = Tally(int(probe.get("successThreshold") or 1), int(probe.get("failureThreshold") or 3))
         await clock.sleep(float(probe.get("initialDelaySeconds") or 0))
         period = float(probe.get("periodSeconds") or 10)
         while self._container.phase is Phase.RUNNING:
             began = clock.now()
-            good, message = await ask(probe, self._target)
+            good, message = await ask(probe, target)
             if not good:
                 text = f"{_NAMES[kind]} probe failed: {message}"
                 self._worker.event("Warning", "Unhealthy", text, self._container)

@@ -15,15 +15,14 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import orjson
-
-from slipway.cluster.client.client import PatchType
 from slipway.cluster.client.objects import object_reference
 from slipway.cluster.client.resources import PODS, SERVICE_ACCOUNTS
 from slipway.cluster.nodes.container_environment import ConfigError
 from slipway.cluster.nodes.container_request import container_request, sandbox_request, termination_message
-from slipway.cluster.nodes.images import Image, ImageError
+from slipway.cluster.nodes.image_pull import image_of, no_image
+from slipway.cluster.nodes.images import ImageError
 from slipway.cluster.nodes.pod_probes import ContainerProbes, run_hook
+from slipway.cluster.nodes.pod_reports import StatusReports
 from slipway.cluster.nodes.pod_state import (
     ContainerState,
     Ended,
@@ -34,7 +33,6 @@ from slipway.cluster.nodes.pod_state import (
     container_specs,
     first_state,
 )
-from slipway.cluster.nodes.pod_status import pod_status
 from slipway.cluster.nodes.pod_step import (
     FIRST_CRASH_DELAY,
     LONGEST_CRASH_DELAY,
@@ -63,9 +61,7 @@ _FIELD = {
     Kind.EPHEMERAL: "ephemeralContainers",
 }
 _SIGTERM, _SIGKILL = 15, 9
-_PULL_SHOWN = 2.0  # seconds that ErrImagePull stands before it becomes ImagePullBackOff
-_REPORT_RETRY = 1.0
-_SETTLE = 0.005  # seconds in which changes that follow each other become one report
+_DELETE_RETRY = 1.0  # seconds
 
 
 class PodWorker:
@@ -87,9 +83,7 @@ class PodWorker:
         self._turning = False
         self._closed = False
         self._forgetting = False
-        self._reported = b""  # the digest of what was said last
-        self._unreported: Object | None = None
-        self._reporting: asyncio.Task[None] | None = None
+        self._reports = StatusReports(around, self.state)
         self._kick()
 
     # What others tell the worker
@@ -108,7 +102,7 @@ class PodWorker:
     def refresh_files(self) -> None:
         """Something that the pod's volumes show may have changed."""
         if self.state.sandbox is not None and self.around.files and not self.state.torn_down:
-            self._begin(self.volumes.refresh, self.pod)
+            self.begin(self.volumes.refresh, self.pod)
 
     def withdraw(self) -> None:
         """The API has the pod no more: end it at once."""
@@ -120,8 +114,13 @@ class PodWorker:
         self._kick()
 
     def ended(self, container: str) -> asyncio.Event:
-        """Set when the present run of a container is over."""
-        return self._ended.setdefault(container, asyncio.Event())
+        """Set when the present run of a container is over. Made for those who wait: hardly anybody does."""
+        event = self._ended.get(container)
+        if event is None:
+            event = self._ended[container] = asyncio.Event()
+            if self.state.containers[container].ended is not None:
+                event.set()
+        return event
 
     async def close(self) -> None:
         """Stop looking after the pod; what runs of it is the runtime's to end."""
@@ -135,8 +134,7 @@ class PodWorker:
         tasks = [*self._tasks]
         for probes in self._probes.values():
             tasks += probes.stop()
-        if self._reporting is not None:
-            tasks.append(self._reporting)
+        tasks += self._reports.under_way()
         for task in tasks:
             task.cancel()
         return tasks
@@ -161,7 +159,7 @@ class PodWorker:
             self._timer = None
         if plan.wake is not None:
             self._timer = asyncio.get_running_loop().call_later(max(0.0, plan.wake - now), self._kick)
-        self._report()
+        self._reports.report(self.pod)
         if self.state.withdrawn and self.state.torn_down and not self._closed:
             self._end()
             shutil.rmtree(self.around.log_folder(self.pod), ignore_errors=True)
@@ -172,28 +170,28 @@ class PodWorker:
         match operation:
             case Prepare():
                 state.preparing = True
-                self._begin(self._prepare)
+                self.begin(self._prepare)
             case Start(name):
                 container = state.containers[name]
                 container.phase = Phase.STARTING
-                self._begin(self._start, container, operation.restart)
+                self.begin(self._start, container, operation.restart)
             case Hold(name, until, delay):
                 self._hold(state.containers[name], until, delay)
             case Stop(name, by, message):
                 self._stop(state.containers[name], by, message)
             case Fail(reason, message):
                 state.failure = (reason, message)
-                self._event("Warning" if reason != "DeadlineExceeded" else "Normal", reason, message)
+                self.event("Warning" if reason != "DeadlineExceeded" else "Normal", reason, message)
                 self._kick()
             case Teardown():
                 state.tearing_down = True
-                self._begin(self._teardown)
+                self.begin(self._teardown)
             case Forget():
                 if not self._forgetting:
                     self._forgetting = True
-                    self._begin(self._forget)
+                    self.begin(self._forget)
 
-    def _begin(self, work: Callable[..., Coroutine[Any, Any, None]], *given: Any) -> asyncio.Task[None]:
+    def begin(self, work: Callable[..., Coroutine[Any, Any, None]], *given: Any) -> asyncio.Task[None]:
         task = asyncio.create_task(self._guarded(work, *given))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -217,7 +215,7 @@ class PodWorker:
                 await self.volumes.prepare(self.pod)
             state.sandbox = await around.runtime.create_sandbox(sandbox_request(self.pod, state, around))
         except MountError as error:
-            self._event(
+            self.event(
                 "Warning",
                 "FailedMount",
                 f'MountVolume.SetUp failed for volume "{error.volume}" : {error.message}',
@@ -225,15 +223,15 @@ class PodWorker:
             self._prepare_later()
         except RuntimeFailure as error:
             message = f"Failed to create pod sandbox: {error.message}"
-            self._event("Warning", "FailedCreatePodSandBox", message)
+            self.event("Warning", "FailedCreatePodSandBox", message)
             self._prepare_later()
         except (StatusError, OSError) as error:
-            self._event("Warning", "FailedMount", f"MountVolume.SetUp failed for volume: {error}")
+            self.event("Warning", "FailedMount", f"MountVolume.SetUp failed for volume: {error}")
             self._prepare_later()
         finally:
             state.preparing = False
         if self.volumes.token_lifetime is not None:
-            self._begin(self._renew_tokens)
+            self.begin(self._renew_tokens)
 
     def _prepare_later(self) -> None:
         state = self.state
@@ -267,18 +265,18 @@ class PodWorker:
         around, state = self.around, self.state
         assert state.sandbox is not None
         try:
-            image = await self._image(container, spec)
+            image = await image_of(self, container, spec)
             request = await container_request(
-                self.pod, spec, attempt, image, self.volumes, around, self._status()
+                self.pod, spec, attempt, image, self.volumes, around, self._reports.status(self.pod)
             )
-            self._event("Normal", "Created", "Container created", container)
+            self.event("Normal", "Created", "Container created", container)
             id = await around.runtime.start_container(state.sandbox.id, request)
         except ImageError as error:
-            self._no_image(container, spec, error)
+            no_image(self, container, spec, error)
             return
         except (ConfigError, MountError) as error:
-            self._event("Warning", "Failed", f"Error: {error}", container)
-            self._wait_for(container, "CreateContainerConfigError", str(error))
+            self.event("Warning", "Failed", f"Error: {error}", container)
+            self.wait_for(container, "CreateContainerConfigError", str(error))
             return
         except RuntimeFailure as error:
             self._not_started(container, attempt, restart, error)
@@ -287,7 +285,7 @@ class PodWorker:
             container.crash_delay = next_crash_delay(container, around.clock.now())
             container.crash_delay_set = around.clock.now()
             container.previous = container.ended
-        self._event("Normal", "Started", "Container started", container)
+        self.event("Normal", "Started", "Container started", container)
         self._running(container, spec, attempt, id, image.id)
 
     def _running(self, container: ContainerState, spec: Object, attempt: int, id: str, image_id: str) -> None:
@@ -297,18 +295,19 @@ class PodWorker:
         container.started_at = self.around.clock.now()
         container.waiting, container.start_failures = ("", ""), 0
         container.stop_by, container.unhealthy = None, ""
-        self.ended(container.name).clear()
+        if container.name in self._ended:
+            self._ended[container.name].clear()
         probes = self._probes[container.name] = ContainerProbes(self, container, spec)
         probes.start()
-        self._begin(self._await_end, container, spec, attempt, id)
+        self.begin(self._await_end, container, spec, attempt, id)
         hook = (spec.get("lifecycle") or {}).get("postStart")
         if hook:
-            self._begin(self._after_start, container, hook)
+            self.begin(self._after_start, container, hook)
 
     async def _after_start(self, container: ContainerState, hook: Object) -> None:
         good, message = await run_hook(self, container, hook, None)
         if not good and container.phase is Phase.RUNNING:
-            self._event("Warning", "FailedPostStartHook", f"PostStartHook failed: {message}", container)
+            self.event("Warning", "FailedPostStartHook", f"PostStartHook failed: {message}", container)
             container.unhealthy = "FailedPostStartHook"
 
     async def _await_end(self, container: ContainerState, spec: Object, attempt: int, id: str) -> None:
@@ -330,15 +329,16 @@ class PodWorker:
         container.phase = Phase.EXITED
         container.started = container.ready = False
         container.stop_by, container.unhealthy = None, ""
-        self.ended(container.name).set()
+        if container.name in self._ended:
+            self._ended[container.name].set()
 
     def _not_started(
         self, container: ContainerState, attempt: int, restart: bool, error: RuntimeFailure
     ) -> None:
         now = self.around.clock.now()
-        self._event("Warning", "Failed", f"Error: {error.message}", container)
+        self.event("Warning", "Failed", f"Error: {error.message}", container)
         if error.reason != "StartError":
-            self._wait_for(container, error.reason, error.message)
+            self.wait_for(container, error.reason, error.message)
             return
         if restart:
             container.previous = container.ended
@@ -350,46 +350,7 @@ class PodWorker:
         # runc's containers that never ran have started at the epoch.
         self._over(container, Ended(container.id, 0.0, now, Exit(128, "StartError", error.message)))
 
-    async def _image(self, container: ContainerState, spec: Object) -> Image:
-        name = spec.get("image") or ""
-        policy = spec.get("imagePullPolicy") or "IfNotPresent"
-        images = self.around.images
-        present = images.present(name) and policy != "Always"
-        if not present and policy != "Never":
-            self._event("Normal", "Pulling", f'Pulling image "{name}"', container)
-        began = self.around.clock.now()
-        image = await images.resolve(name, policy)
-        if present or policy == "Never":
-            message = f'Container image "{name}" already present on machine and can be accessed by the pod'
-        else:
-            took = f"{(self.around.clock.now() - began) * 1000:.0f}ms"
-            message = f'Successfully pulled image "{name}" in {took} ({took} including waiting). Image size: 0 bytes.'
-        self._event("Normal", "Pulled", message, container)
-        return image
-
-    def _no_image(self, container: ContainerState, spec: Object, error: ImageError) -> None:
-        name = spec.get("image") or ""
-        if error.reason == "ErrImagePull":
-            message = f'Failed to pull image "{name}": {error.message}'
-            self._event("Warning", "Failed", message, container)
-        elif error.reason == "InvalidImageName":
-            self._event("Warning", "InspectFailed", error.message, container)
-        else:
-            self._event("Warning", error.reason, error.message, container)
-        self._event("Warning", "Failed", f"Error: {error.reason}", container)
-        self._wait_for(container, error.reason, error.message)
-        if error.reason == "ErrImagePull":
-            self._begin(self._pull_back_off, container, name, error)
-
-    async def _pull_back_off(self, container: ContainerState, name: str, error: ImageError) -> None:
-        await self.around.clock.sleep(_PULL_SHOWN)
-        if container.phase is Phase.WAITING and container.waiting[0] == "ErrImagePull":
-            message = f'Back-off pulling image "{name}"'
-            container.waiting = ("ImagePullBackOff", f"{message}: ErrImagePull: {error.message}")
-            self._event("Normal", "BackOff", message, container)
-            self._event("Warning", "Failed", "Error: ImagePullBackOff", container)
-
-    def _wait_for(self, container: ContainerState, reason: str, message: str) -> None:
+    def wait_for(self, container: ContainerState, reason: str, message: str) -> None:
         """Try to start again later, after longer each time."""
         delay = min(FIRST_CRASH_DELAY * 2**container.start_failures, LONGEST_CRASH_DELAY)
         container.start_failures += 1
@@ -408,7 +369,7 @@ class PodWorker:
             f"back-off {text} restarting failed container={container.name} pod={pod}",
         )
         message = f"Back-off restarting failed container {container.name} in pod {pod}"
-        self._event("Warning", "BackOff", message, container)
+        self.event("Warning", "BackOff", message, container)
         self._kick()
 
     def _stop(self, container: ContainerState, by: float, message: str) -> None:
@@ -421,8 +382,8 @@ class PodWorker:
             shown = message if message.startswith("Container ") else f"Stopping container {container.name}"
             if message == "FailedPostStartHook":
                 shown = "FailedPostStartHook"
-            self._event("Normal", "Killing", shown, container)
-        self._stopping[container.name] = self._begin(self._stopping_of, container, by, again)
+            self.event("Normal", "Killing", shown, container)
+        self._stopping[container.name] = self.begin(self._stopping_of, container, by, again)
 
     async def _stopping_of(self, container: ContainerState, by: float, again: bool) -> None:
         clock, runtime, id = self.around.clock, self.around.runtime, container.id
@@ -434,7 +395,7 @@ class PodWorker:
                 good, message = await run_hook(self, container, hook, by - clock.now())
                 if not good:
                     text = f"PreStopHook failed: {message}"
-                    self._event("Warning", "FailedPreStopHook", text, container)
+                    self.event("Warning", "FailedPreStopHook", text, container)
             await runtime.signal_container(id, _signal_number(lifecycle.get("stopSignal")))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, by - clock.now())):
@@ -452,8 +413,7 @@ class PodWorker:
 
     async def _forget(self) -> None:
         """Report the last status, then delete the pod from the API for good."""
-        if self._reporting is not None:
-            await asyncio.gather(self._reporting, return_exceptions=True)
+        await asyncio.gather(*self._reports.under_way(), return_exceptions=True)
         meta = self.pod["metadata"]
         for _ in range(5):
             try:
@@ -465,51 +425,16 @@ class PodWorker:
                 if error.code in (404, 409):
                     return
                 logger.debug("pod %s/%s not deleted: %s", meta["namespace"], meta["name"], error)
-            await self.around.clock.sleep(_REPORT_RETRY)
+            await self.around.clock.sleep(_DELETE_RETRY)
         self._forgetting = False
 
-    # Reporting
-
-    def _status(self) -> Object:
-        return pod_status(self.pod, self.state, self.around.reporter, self.around.clock.now())
-
-    def _report(self) -> None:
-        status = self._status()
-        digest = hashlib.blake2b(orjson.dumps(status), digest_size=16).digest()
-        if digest == self._reported or self.state.withdrawn:
-            return
-        self._reported = digest
-        for row in status["conditions"]:
-            self.state.conditions[row["type"]] = row
-        self._unreported = status
-        if self._reporting is None or self._reporting.done():
-            self._reporting = asyncio.create_task(self._write_status())
-
-    async def _write_status(self) -> None:
-        meta = self.pod["metadata"]
-        while self._unreported is not None and not self.state.withdrawn:
-            await self.around.clock.sleep(_SETTLE)
-            status, self._unreported = self._unreported, None
-            body = {"metadata": {"uid": meta["uid"]}, "status": status}
-            try:
-                await self.around.client.patch(
-                    PODS, meta["name"], meta["namespace"], body, PatchType.STRATEGIC, subresource="status"
-                )
-            except StatusError as error:
-                if error.code in (404, 409):  # deleted, or replaced by a namesake
-                    return
-                logger.debug("status of %s/%s: %s", meta["namespace"], meta["name"], error)
-                self._unreported = self._unreported or status
-                await self.around.clock.sleep(_REPORT_RETRY)
+    # What others ask of the worker
 
     def changed(self) -> None:
         """A probe has changed what is known."""
         self._kick()
 
-    def event(self, type: str, reason: str, message: str, container: ContainerState) -> None:
-        self._event(type, reason, message, container)
-
-    def _event(self, type: str, reason: str, message: str, container: ContainerState | None = None) -> None:
+    def event(self, type: str, reason: str, message: str, container: ContainerState | None = None) -> None:
         reference = object_reference({"apiVersion": "v1", "kind": "Pod", **self.pod})
         if container is not None:
             reference["fieldPath"] = f"spec.{_FIELD[container.kind]}{{{container.name}}}"
