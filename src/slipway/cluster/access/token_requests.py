@@ -67,6 +67,10 @@ def _bound_object(registry: Registry, call: Call, reference: Object | None) -> O
     found = registry.record("", "v1", plural, "" if kind == "Node" else call.namespace, name)
     if found is None:
         raise not_found(plural, "", name)
+    if kind == "Pod" and found.value["spec"].get("serviceAccountName", "") != call.name:
+        raise bad_request(
+            f'cannot bind token for serviceaccount "{call.name}" to pod running with different serviceaccount name.'
+        )
     uid = found.value["metadata"]["uid"]
     if reference.get("uid") and reference["uid"] != uid:
         raise conflict(

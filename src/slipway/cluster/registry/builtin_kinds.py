@@ -10,6 +10,7 @@ from slipway.cluster.registry import autoscaler_versions, event_versions
 from slipway.cluster.registry.definition import Definition, Row, row_of
 from slipway.cluster.registry.strategies import strategy_of
 from slipway.cluster.registry.validation import validate
+from slipway.cluster.registry.warnings import warnings_of
 from slipway.cluster.schema.builtin import DEFAULT_MINOR, shape_of
 from slipway.cluster.schema.builtin_selectors import field_selectors
 from slipway.cluster.schema.crd import set_defaults
@@ -41,6 +42,7 @@ def make_builtin(resource: Resource, minor: str = DEFAULT_MINOR) -> Definition:
         decode=partial(_decode, resource, minor),
         default=partial(_default, resource, minor),
         validate=partial(_validate, resource),
+        warnings=warnings_of(resource),
         to_storage=to_storage,
         from_storage=from_storage,
         selectable=selectable,

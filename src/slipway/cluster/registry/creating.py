@@ -104,24 +104,31 @@ def _validate(registry: Registry, call: Call, definition: Definition, obj: Objec
     if errors:
         resource = definition.resource
         raise invalid(resource.kind, definition.error_group, str(metadata.get("name") or ""), errors)
-    call.warnings += definition.strategy.warnings(obj, None)
+    call.warnings += definition.warnings(obj, None)
 
 
 async def _store(registry: Registry, call: Call, definition: Definition, obj: Object) -> Written:
     metadata = obj["metadata"]
     key = definition.key(metadata.get("namespace", ""), metadata["name"])
-    resource = call.resource
-    taken = already_exists(resource.plural, resource.group, metadata["name"])
     stored = await registry.conversions.stored(definition, obj)
     if call.options.dry_run:
         if registry.store.get(definition.bucket, key) is not None:
-            raise taken
+            raise _taken(registry, definition, key, metadata["name"])
         return Written(Record(key, stored, 0, 0), created=True)
     try:
         (record,) = registry.store.commit(
             Put(definition.bucket, key, lambda revision: stamped(stored, revision), expected=0)
         )
     except Conflict:
-        raise taken from None
+        raise _taken(registry, definition, key, metadata["name"]) from None
     definition.strategy.after_create(registry, record.value)
     return Written(record, created=True)
+
+
+def _taken(registry: Registry, definition: Definition, key: str, name: str) -> StatusError:
+    """The refusal of a name that an object has already, which may be on its way out."""
+    error = already_exists(definition.resource.plural, definition.resource.group, name)
+    record = registry.store.get(definition.bucket, key)
+    if record is not None and record.value["metadata"].get("deletionTimestamp"):
+        error.message = f"object is being deleted: {error.message}"
+    return error

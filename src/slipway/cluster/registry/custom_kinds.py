@@ -63,11 +63,6 @@ def withdraw(definitions: Definitions, crd: Object) -> None:
             definitions.remove_custom(group, known.version, plural)
 
 
-class CustomStrategy(Strategy):
-    def warnings(self, obj: Object, old: Object | None) -> list[str]:
-        return finalizer_warnings(obj, old)
-
-
 def make_custom(resource: Resource, crd: Object) -> Definition:
     version = version_of(crd, resource.version)
     declared = next(v for v in crd["spec"]["versions"] if v["name"] == resource.version)
@@ -93,11 +88,12 @@ def make_custom(resource: Resource, crd: Object) -> Definition:
         resource=resource,
         bucket=f"{resource.plural}.{resource.group}",
         row=Row(unconditional_update=False),
-        strategy=CustomStrategy(),
+        strategy=Strategy(),
         shape=lambda: owned_shape,
         decode=partial(_decode, version),
         default=partial(_default, version),
         validate=partial(_validate, resource, version),
+        warnings=finalizer_warnings,
         to_storage=partial(_store, shapes, stored_as, _renamed),
         from_storage=partial(_read, shapes, resource.api_version, _renamed),
         selectable=_selectors(version),

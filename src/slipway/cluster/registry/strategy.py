@@ -30,10 +30,6 @@ class Strategy:
         """Checks beyond the schema's; `old` is None on create."""
         return []
 
-    def warnings(self, obj: Object, old: Object | None) -> list[str]:
-        """What is accepted, but should not be done; `old` is None on create."""
-        return []
-
     def changed_spec(self, obj: Object, old: Object) -> bool:
         """Whether `metadata.generation` must grow."""
         return obj.get("spec") != old.get("spec")

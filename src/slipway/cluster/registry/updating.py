@@ -160,7 +160,7 @@ def _validate(registry: Registry, call: Call, definition: Definition, obj: Objec
     errors += definition.strategy.validate(registry, call, obj, old)
     if errors:
         raise invalid(definition.resource.kind, definition.error_group, call.name, errors)
-    call.warnings += definition.strategy.warnings(obj, old)
+    call.warnings += definition.warnings(obj, old)
 
 
 async def _store(

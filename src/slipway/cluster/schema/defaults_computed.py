@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 JsonObject = dict[str, Any]
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 _DOMAIN = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[a-fA-F0-9:]+\])"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -162,6 +163,12 @@ def _secret(secret: JsonObject) -> None:
         secret["data"] = {**(secret.get("data") or {}), **encoded}
 
 
+def _daemon_set(obj: JsonObject) -> None:
+    """Every version of the kind has it, as a field or, in the latest, as an annotation (a conversion upstream)."""
+    metadata = obj.setdefault("metadata", {})
+    metadata["annotations"] = {TEMPLATE_GENERATION: "0", **(metadata.get("annotations") or {})}
+
+
 def _stateful_set(obj: JsonObject) -> None:
     """Claim templates are objects and say which (a conversion upstream)."""
     for claim in (obj.get("spec") or {}).get("volumeClaimTemplates") or ():
@@ -185,6 +192,7 @@ COMPUTED: dict[str, tuple[Callable[[JsonObject], None], ...]] = {
     _CORE + "NodeStatus": (_node_status,),
     _CORE + "LimitRangeItem": (_limit_range_item,),
     _CORE + "Secret": (_secret,),
+    "io.k8s.api.apps.v1.DaemonSet": (_daemon_set,),
     "io.k8s.api.apps.v1.StatefulSet": (_stateful_set,),
     "io.k8s.api.batch.v1.Job": (_labels_from_template,),
 }

@@ -2,6 +2,7 @@
 
 from slipway.cluster.registry.strategies.certificates import CertificateSigningRequestStrategy
 from slipway.cluster.registry.strategies.crds import CrdStrategy
+from slipway.cluster.registry.strategies.daemon_sets import DaemonSetStrategy
 from slipway.cluster.registry.strategies.jobs import JobStrategy
 from slipway.cluster.registry.strategies.namespaces import NamespaceStrategy
 from slipway.cluster.registry.strategies.pods import PodStrategy
@@ -14,6 +15,7 @@ _DEFAULT = Strategy()
 _STRATEGIES: dict[str, Strategy] = {
     "certificatesigningrequests.certificates.k8s.io": CertificateSigningRequestStrategy(),
     "customresourcedefinitions.apiextensions.k8s.io": CrdStrategy(),
+    "daemonsets.apps": DaemonSetStrategy(),
     "jobs.batch": JobStrategy(),
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": WebhookConfigurationStrategy(),
     "namespaces": NamespaceStrategy(),

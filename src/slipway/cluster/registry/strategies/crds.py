@@ -42,11 +42,6 @@ class CrdStrategy(Strategy):
 
         return crd_errors(obj, old)
 
-    def warnings(self, obj: Object, old: Object | None) -> list[str]:
-        from slipway.cluster.schema.crd_warnings import crd_warnings
-
-        return crd_warnings(obj, old)
-
     def after_create(self, registry: Registry, obj: Object) -> None:
         self._settle(registry, obj)
 

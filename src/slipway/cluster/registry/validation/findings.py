@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -108,6 +109,13 @@ class Findings:
         if amount < 0:
             self.invalid(path, value, NOT_NEGATIVE)
         return amount
+
+
+def difference(old: Object, new: Object) -> str:
+    """What changed, as upstream shows it: a unified diff, though of JSON rather than of Go's structs."""
+    before, after = (json.dumps(side, indent=2, ensure_ascii=False).splitlines() for side in (old, new))
+    lines = list(difflib.unified_diff(before, after, lineterm=""))[2:]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def each(holder: Object, path: str, name: str) -> Iterator[tuple[str, Any]]:

@@ -179,7 +179,7 @@ def cron_job_errors(found: Findings, obj: Object, old: Object | None) -> None:
     template = (spec.get("jobTemplate") or {}).get("spec") or {}
     schedule = spec.get("schedule", "")
     if found.needs("spec.schedule", schedule):
-        _schedule(found, schedule, spec)
+        _schedule(found, schedule, spec, (old or {}).get("spec") or {})
     if spec.get("timeZone") is not None:
         _time_zone(found, spec["timeZone"])
     for number in ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
@@ -210,9 +210,14 @@ _WORDS: tuple[dict[str, int], ...] = (
 )
 
 
-def _schedule(found: Findings, schedule: str, spec: Object) -> None:
+def _schedule(found: Findings, schedule: str, spec: Object, old: Object) -> None:
+    if "TZ" in schedule and "TZ" not in old.get("schedule", ""):
+        why = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
+        found.invalid("spec.schedule", schedule, why)
+        return
     if "TZ" in schedule and spec.get("timeZone") is not None:
-        found.invalid("spec.schedule", schedule, "cannot use TZ or CRON_TZ in schedule when timeZone is set")
+        why = "cannot use both timeZone field and TZ or CRON_TZ in schedule"
+        found.invalid("spec.schedule", schedule, why)
         return
     text = re.sub(r"^(CRON_)?TZ=\S+\s+", "", schedule)
     if text.startswith("@"):

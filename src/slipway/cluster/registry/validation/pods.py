@@ -14,7 +14,7 @@ from slipway.cluster.registry.validation.containers import (
     identity_errors,
     seccomp_errors,
 )
-from slipway.cluster.registry.validation.findings import Findings, each
+from slipway.cluster.registry.validation.findings import Findings, difference, each
 from slipway.cluster.registry.validation.metadata import annotations_errors, labels_errors
 from slipway.cluster.registry.validation.selectors import (
     label_selector_errors,
@@ -325,7 +325,7 @@ def _update(found: Findings, spec: Object, old: Object) -> None:
     if _munged(spec, old) != _munged(old, old):
         found.forbidden(
             "spec",
-            f"pod updates may not change fields other than {_UPDATABLE}\n{_difference(old, _munged(spec, old))}",
+            f"pod updates may not change fields other than {_UPDATABLE}\n{difference(old, _munged(spec, old))}",
         )
 
 
@@ -369,14 +369,3 @@ def _munged(spec: Object, old: Object) -> Object:
     if old.get("terminationGracePeriodSeconds", 0) < 0 and spec.get("terminationGracePeriodSeconds") == 1:
         result["terminationGracePeriodSeconds"] = old["terminationGracePeriodSeconds"]
     return result
-
-
-def _difference(old: Object, new: Object) -> str:
-    """What changed, as lines of fields; upstream prints Go structs here."""
-    lines = []
-    for name in sorted(old.keys() | new.keys()):
-        if name in ("activeDeadlineSeconds", "tolerations", "schedulingGates"):
-            continue
-        if old.get(name) != new.get(name):
-            lines.append(f"- {name}: {old.get(name)!r}\n+ {name}: {new.get(name)!r}")
-    return "\n".join(lines)

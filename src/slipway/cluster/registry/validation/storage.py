@@ -5,9 +5,10 @@ Facts: `pkg/apis/core/validation`, `pkg/apis/storage/validation` of Kubernetes 1
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
-from slipway.cluster.registry.validation.findings import Findings, each
+from slipway.cluster.registry.validation.findings import Findings, difference, each
 from slipway.cluster.registry.validation.pods import affinity_errors
 from slipway.cluster.registry.validation.selectors import label_selector_errors, node_selector_errors
 from slipway.cluster.registry.validation.volumes import HOST_PATH_TYPES, no_backsteps
@@ -43,18 +44,17 @@ def claim_errors(found: Findings, obj: Object, old: Object | None) -> None:
         found.forbidden(
             "spec",
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n"
-            + _change(before, spec),
+            + difference(before, spec),
         )
     requested, was = _storage(spec), _storage(before)
-    if requested is None or (was is not None and parse_quantity(requested) < parse_quantity(was)):
-        capacity = ((old.get("status") or {}).get("capacity") or {}).get("storage")
-        if capacity is None or requested is None or parse_quantity(requested) < parse_quantity(capacity):
-            found.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
+    capacity = parse_quantity(((old.get("status") or {}).get("capacity") or {}).get("storage", "0"))
+    if requested < was and requested <= capacity:
+        found.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
     found.same("volumeMode", spec.get("volumeMode"), before.get("volumeMode"))
 
 
-def _storage(spec: Object) -> Any:
-    return ((spec.get("resources") or {}).get("requests") or {}).get("storage")
+def _storage(spec: Object) -> Decimal:
+    return parse_quantity(((spec.get("resources") or {}).get("requests") or {}).get("storage", "0"))
 
 
 def _fixed(spec: Object, old: Object, claim: Object) -> Object:
@@ -66,15 +66,6 @@ def _fixed(spec: Object, old: Object, claim: Object) -> Object:
     if not old.get("volumeName"):
         result.pop("volumeName", None)
     return result
-
-
-def _change(old: Object, new: Object) -> str:
-    """What changed, field by field; upstream prints a diff of Go structs here."""
-    return "\n".join(
-        f"- {name}: {old.get(name)!r}\n+ {name}: {new.get(name)!r}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    )
 
 
 def claim_spec_errors(found: Findings, spec: Object, path: str) -> None:
@@ -194,7 +185,7 @@ def _volume_update(found: Findings, spec: Object, old: Object) -> None:
         found.forbidden(
             "spec.persistentvolumesource",
             "spec.persistentvolumesource is immutable after creation\n"
-            + _change(_sources(old), _sources(spec)),
+            + difference(_sources(old), _sources(spec)),
         )
     found.same("volumeMode", spec.get("volumeMode"), old.get("volumeMode"))
     if old.get("nodeAffinity") is not None and spec.get("nodeAffinity") != old.get("nodeAffinity"):

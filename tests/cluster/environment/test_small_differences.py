@@ -1,0 +1,100 @@
+"""Answers in which this server once differed from a real 1.37 one: each was seen with kubectl against both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from slipway.cluster.client.client import Client
+from slipway.cluster.client.resources import PERSISTENT_VOLUME_CLAIMS, PODS, SERVICE_ACCOUNTS, ApiResource
+from slipway.cluster.environment.embedded import EmbeddedCluster
+from slipway.cluster.environment.options import ClusterOptions
+from slipway.cluster.status import StatusError
+
+Object = dict[str, Any]
+DAEMON_SETS = ApiResource("apps", "v1", "daemonsets", "DaemonSet")
+CRON_JOBS = ApiResource("batch", "v1", "cronjobs", "CronJob")
+GENERATION = "deprecated.daemonset.template.generation"
+METADATA = {"name": "a", "namespace": "default"}
+TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    options = ClusterOptions(
+        nodes=0, controllers=False, scheduler=False, listen=False, service_account_admission=False
+    )
+    async with EmbeddedCluster(options) as cluster:
+        yield cluster.client()
+
+
+async def refusal(work: Any) -> str:
+    with pytest.raises(StatusError) as refused:
+        await work
+    return refused.value.message
+
+
+async def test_a_daemon_set_counts_the_changes_of_its_template(client: Client) -> None:
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE}
+    made = await client.create(DAEMON_SETS, {"metadata": METADATA, "spec": spec})
+    assert made["metadata"]["annotations"] == {GENERATION: "1"}
+    scaled = await client.patch(DAEMON_SETS, "a", "default", {"spec": {"minReadySeconds": 3}})
+    assert scaled["metadata"]["annotations"] == {GENERATION: "1"}
+    pulled = {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "j"}]}}}}
+    changed = await client.patch(DAEMON_SETS, "a", "default", pulled)
+    assert changed["metadata"]["annotations"] == {GENERATION: "2"}
+
+
+async def test_a_name_that_is_not_free_yet_says_why(client: Client) -> None:
+    held = {"metadata": {**METADATA, "finalizers": ["x.io/held"]}}
+    await client.create(SERVICE_ACCOUNTS, held)
+    assert await refusal(client.create(SERVICE_ACCOUNTS, held)) == 'serviceaccounts "a" already exists'
+    await client.delete(SERVICE_ACCOUNTS, "a", "default")
+    assert (
+        await refusal(client.create(SERVICE_ACCOUNTS, held))
+        == 'object is being deleted: serviceaccounts "a" already exists'
+    )
+
+
+async def test_a_refused_change_of_a_pod_is_shown_as_a_difference(client: Client) -> None:
+    await client.create(
+        PODS, {"metadata": METADATA, "spec": {**TEMPLATE["spec"], "nodeSelector": {"x": "y"}}}
+    )
+    said = await refusal(client.patch(PODS, "a", "default", {"spec": {"nodeSelector": {"z": "w"}}}))
+    assert '   "nodeSelector": {\n-    "x": "y"\n+    "x": "y",\n+    "z": "w"\n   }' in said
+
+
+async def test_a_claim_that_is_not_bound_is_only_told_that_its_spec_is_fixed(client: Client) -> None:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    await client.create(PERSISTENT_VOLUME_CLAIMS, {"metadata": METADATA, "spec": spec})
+    smaller = {"spec": {"resources": {"requests": {"storage": "500Mi"}}}}
+    said = await refusal(client.patch(PERSISTENT_VOLUME_CLAIMS, "a", "default", smaller))
+    assert said.startswith(
+        'PersistentVolumeClaim "a" is invalid: spec: Forbidden: spec is immutable after creation'
+    )
+    assert '-      "storage": "1Gi"\n+      "storage": "500Mi"\n' in said
+
+
+async def test_a_token_is_bound_to_no_pod_of_another_account(client: Client) -> None:
+    await client.create(SERVICE_ACCOUNTS, {"metadata": METADATA})
+    await client.create(PODS, {"metadata": METADATA, "spec": TEMPLATE["spec"]})
+    reference = {"kind": "Pod", "apiVersion": "v1", "name": "a"}
+    request = {"kind": "TokenRequest", "spec": {"boundObjectRef": reference}}
+    path = "/api/v1/namespaces/default/serviceaccounts/a/token"
+    answer = await client.raw("POST", path, body=json.dumps(request).encode())
+    assert isinstance(answer.body, bytes)
+    assert json.loads(answer.body)["message"] == (
+        'cannot bind token for serviceaccount "a" to pod running with different serviceaccount name.'
+    )
+
+
+async def test_a_schedule_names_no_time_zone(client: Client) -> None:
+    job = {"template": {"spec": {**TEMPLATE["spec"], "restartPolicy": "Never"}}}
+    spec = {"schedule": "TZ=UTC * * * * *", "jobTemplate": {"spec": job}}
+    assert await refusal(client.create(CRON_JOBS, {"metadata": METADATA, "spec": spec})) == (
+        'CronJob.batch "a" is invalid: spec.schedule: Invalid value: "TZ=UTC * * * * *": cannot use TZ or CRON_TZ in'
+        " schedule, use timeZone field instead"
+    )
