@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from slipway.cluster.client.resources import PODS
+from slipway.cluster.client.resources import ENDPOINT_SLICES, PODS
 from slipway.cluster.environment.blocking_client import BlockingClient
 
 
@@ -59,7 +60,16 @@ REFUSED = [
     (["up", "--port", "70000"], "--port 70000: give a number from 0 (any free port) to 65535"),
     (["up", "--name", "No Good"], "cluster name 'No Good': use lower-case letters"),
     (["up", "--state", "/no/such/folder/state"], "the folder /no/such/folder does not exist"),
+    (["up", "--state", "/tmp"], "--state /tmp: is a folder; name a file in it"),
     (["up", "--history", "1"], "--history 1: give at least 100 changes"),
+    (["up", "--host", "300.1.1.1"], "--host 300.1.1.1: "),
+    (["up", "--http", "--host", "0.0.0.0"], "--http: served on loopback only, not on 0.0.0.0"),
+    (["up", "--det"], "unrecognized arguments: --det"),
+    (["env", "No Good"], "cluster name 'No Good': use lower-case letters"),
+    (["kubeconfig", "No Good"], "cluster name 'No Good': use lower-case letters"),
+    (["logs", "No Good"], "cluster name 'No Good': use lower-case letters"),
+    (["down", "No Good"], "cluster name 'No Good': use lower-case letters"),
+    (["export", "No Good"], "cluster name 'No Good': use lower-case letters"),
     (["up", "--pod-range", "10.250.0.1/24"], "--pod-range 10.250.0.1/24: 10.250.0.1/24 has host bits set"),
     (["up", "--pod-range", "10.250.0.0"], "--pod-range 10.250.0.0 has 1 addresses, and 8 are needed"),
     (["up", "--service-range", "127.0.0.0/8x"], "give a network such as"),
@@ -118,6 +128,73 @@ def test_two_clusters_live_side_by_side_and_end_one_by_one(slipway: Shell) -> No
     assert [row["name"] for row in json.loads(slipway.ok("status", "-o", "json"))] == ["right"]
     slipway.ok("down", "--all")
     assert slipway.ok("status") == "no clusters; start one: slipway up --detach\n"
+
+
+def test_of_two_that_start_at_once_under_one_name_one_runs(slipway: Shell) -> None:
+    command = [sys.executable, "-m", "slipway.cli", "up", "--name", "twin", "--nodes", "0", "--detach"]
+    environment = {**os.environ, "SLIPWAY_HOME": str(slipway.home)}
+    both = [
+        subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = sorted((process.wait(), *process.communicate()) for process in both)
+    assert [code for code, _, _ in said] == [0, 1], said
+    assert "cluster 'twin' is" in said[1][2]
+    assert slipway.ok("down", "twin") == "cluster twin is down\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "server"),
+    [
+        ("localhost", "https://127.0.0.1:"),
+        ("0.0.0.0", "https://127.0.0.1:"),
+        ("127.0.0.2", "https://127.0.0.2:"),
+    ],
+)
+def test_a_cluster_listens_where_it_is_told_and_says_how_to_reach_it(
+    slipway: Shell, host: str, server: str
+) -> None:
+    up(slipway, "shop", "--nodes", "0", "--host", host)
+    path = Path(slipway.ok("kubeconfig", "shop", "--path").strip())
+    assert json.loads(path.read_text())["clusters"][0]["cluster"]["server"].startswith(server)
+    with BlockingClient(path, "test") as api:
+        found = api.call(api.client.get(ENDPOINT_SLICES, "kubernetes", "default"))
+    assert [row["addresses"] for row in found["endpoints"]] == [[server[8:-1]]]
+
+
+def test_a_port_that_is_taken_is_named(slipway: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        for detached in ([], ["--detach"]):
+            done = slipway("up", "--nodes", "0", "--port", port, *detached)
+            assert done.returncode == 1
+            assert done.stderr.startswith(f"slipway up: --port {port}: another program listens there")
+
+
+@pytest.mark.parametrize("words", [["up"], ["up", "--detach"], ["images", "add", "x", "--command", "sh"]])
+def test_a_home_that_cannot_be_written_is_said_in_one_line(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "file").write_text("")
+    done = Shell(tmp_path / "file")(*words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert str(tmp_path / "file") in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_cluster_in_the_foreground_ends_with_its_terminal_and_leaves_no_file(
+    slipway: Shell, number: signal.Signals
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "slipway.cli", "up", "--name", "shop", "--runtime", "simulated"],
+        env={**os.environ, "SLIPWAY_HOME": str(slipway.home)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert "is ready" in process.stdout.readline()
+        process.send_signal(number)
+        assert process.wait(60) == 0
+    assert list((slipway.home / "clusters").iterdir()) == []
 
 
 def test_env_selects_a_cluster_whose_kubeconfig_only_its_owner_reads(slipway: Shell) -> None:

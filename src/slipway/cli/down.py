@@ -16,13 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.all:
         names = [instance.name for instance in instances.all_instances()]
+        if not names:
+            print("there are no clusters")
     else:
         names = arguments.name or ["slipway"]
     for name in names:
-        try:
-            instance = instances.read(name)
-        except instances.InstanceError as error:
-            raise CommandError(str(error), 2) from None
+        instance = instances.read(name)
         if instance is not None:
             instances.end(instance)
         removed = leftovers.remove(name)

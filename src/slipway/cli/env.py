@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shlex
 
-from slipway.cli.errors import CommandError
 from slipway.cluster.environment import instances
 
 
@@ -14,9 +13,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    try:
-        instance = instances.running(arguments.name)
-    except instances.InstanceError as error:
-        raise CommandError(str(error)) from None
+    instance = instances.running(arguments.name)
     print(f"export KUBECONFIG={shlex.quote(str(instance.kubeconfig))}")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -16,13 +17,14 @@ from slipway.cluster.environment.addresses import RangeError
 from slipway.cluster.environment.cluster_identity import IdentityError
 from slipway.cluster.environment.embedded import ClusterError, EmbeddedCluster
 from slipway.cluster.environment.kubeconfig import write_private
+from slipway.cluster.environment.listening import HostError
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.nodes.runtime import RuntimeFailure
 from slipway.cluster.store.journal import JournalError
 
 
 def run_here(options: ClusterOptions, greeting: Callable[[instances.Instance], str]) -> int:
-    """Serve until SIGINT or SIGTERM; what keeps it from starting becomes a CommandError."""
+    """Serve until SIGINT, SIGTERM or the end of the terminal; what keeps it from starting becomes a CommandError."""
     limit = open_files.raise_limit()
     if 0 <= limit < open_files.ENOUGH:
         print(
@@ -31,10 +33,28 @@ def run_here(options: ClusterOptions, greeting: Callable[[instances.Instance], s
             file=sys.stderr,
         )
     try:
-        asyncio.run(_serve(options, greeting))
-    except (ClusterError, IdentityError, JournalError, RangeError, RuntimeFailure, OSError) as error:
+        with instances.claim(options.name):
+            asyncio.run(_serve(options, greeting))
+            _tidy(options)
+    except (
+        ClusterError,
+        HostError,
+        IdentityError,
+        JournalError,
+        RangeError,
+        RuntimeFailure,
+        OSError,
+    ) as error:
         raise CommandError(str(error)) from None
     return 0
+
+
+def _tidy(options: ClusterOptions) -> None:
+    """Without a state file nobody will ask for the pods' logs and volumes again."""
+    if options.state is None and options.data is not None:
+        shutil.rmtree(options.data, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        instances.folder_of(options.name).rmdir()  # stays where there is a log in it
 
 
 async def _serve(options: ClusterOptions, greeting: Callable[[instances.Instance], str]) -> None:
@@ -42,6 +62,8 @@ async def _serve(options: ClusterOptions, greeting: Callable[[instances.Instance
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+        loop.add_signal_handler(signal.SIGHUP, stop.set)
     async with EmbeddedCluster(options) as cluster:
         instance = instances.Instance(
             options.name,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 
-from slipway.cli.errors import CommandError
 from slipway.cluster.environment import instances
 
 
@@ -15,10 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    try:
-        instance = instances.running(arguments.name)
-    except instances.InstanceError as error:
-        raise CommandError(str(error)) from None
+    instance = instances.running(arguments.name)
     if arguments.path:
         print(instance.kubeconfig)
     else:

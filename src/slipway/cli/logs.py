@@ -16,10 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    try:
-        path = instances.folder_of(arguments.name) / "log"
-    except instances.InstanceError as error:
-        raise CommandError(str(error), 2) from None
+    path = instances.folder_of(arguments.name) / "log"
     if not path.exists():
         raise CommandError(
             f"cluster {arguments.name!r} has no log: it does not exist, or it runs in the foreground elsewhere"

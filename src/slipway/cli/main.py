@@ -11,6 +11,7 @@ from typing import Any
 
 from slipway import __version__
 from slipway.cli.errors import CommandError
+from slipway.cluster.environment.instances import ClusterNameError, InstanceError
 
 # Command: (module, what it is for). Modules are imported only when their command runs.
 COMMANDS = {
@@ -31,12 +32,14 @@ COMMANDS = {
 def build_parser(command: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="slipway",
+        allow_abbrev=False,
         description="Kubernetes operators in Python: built, tried and tested without a cluster.",
     )
     parser.add_argument("--version", action="version", version=f"slipway {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, purpose in COMMANDS.items():
-        sub = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
+        described = purpose[0].upper() + purpose[1:] + "."
+        sub = commands.add_parser(name, help=purpose, description=described, allow_abbrev=False)
         if name == command:
             _module(name).add_arguments(sub)
     return parser
@@ -56,10 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CommandError as error:
         print(f"slipway {parsed.command}: {error}", file=sys.stderr)
         return error.code
+    except InstanceError as error:
+        print(f"slipway {parsed.command}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ClusterNameError) else 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:  # a folder that is read-only, a disk that is full
+        print(f"slipway {parsed.command}: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -31,5 +31,5 @@ def client_of(arguments: argparse.Namespace) -> Iterator[BlockingClient]:
             yield client
     except KubeconfigError as error:
         raise CommandError(str(error), 2) from None
-    except (instances.InstanceError, StatusError, OSError) as error:
+    except (StatusError, OSError) as error:
         raise CommandError(str(error)) from None

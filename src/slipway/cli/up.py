@@ -9,6 +9,7 @@ from pathlib import Path
 from slipway.cli.errors import CommandError
 from slipway.cluster.environment import addresses, instances
 from slipway.cluster.environment.addresses import RangeError
+from slipway.cluster.environment.listening import HostError, ListeningHost
 from slipway.cluster.environment.options import HISTORY, ClusterOptions
 
 RUNTIMES = ("auto", "namespaces", "process", "simulated")
@@ -58,6 +59,8 @@ def options_of(arguments: argparse.Namespace) -> ClusterOptions:
     state = None if arguments.state == "memory" else Path(arguments.state).expanduser().absolute()
     if state is not None and not state.parent.is_dir():
         raise CommandError(f"--state {arguments.state}: the folder {state.parent} does not exist", 2)
+    if state is not None and state.is_dir():
+        raise CommandError(f"--state {arguments.state}: is a folder; name a file in it", 2)
     behaviours = _behaviours_of(arguments)
     try:
         folder = instances.folder_of(arguments.name)
@@ -67,8 +70,13 @@ def options_of(arguments: argparse.Namespace) -> ClusterOptions:
         if arguments.service_range:
             least = addresses.SERVICES_LEAST
             addresses.check_range(arguments.service_range, "--service-range", addresses.host_routes(), least)
-    except (RangeError, instances.InstanceError) as error:
+        host = ListeningHost.of(arguments.host)
+    except (HostError, RangeError) as error:
         raise CommandError(str(error), 2) from None
+    if arguments.http and not host.is_loopback:
+        raise CommandError(
+            f"--http: served on loopback only, not on {arguments.host}; leave out --http or --host", 2
+        )
     return ClusterOptions(
         name=arguments.name,
         nodes=arguments.nodes,
@@ -115,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"cluster {options.name!r} is running already (process {running.pid}); choose another --name, or"
             f" slipway down {options.name}"
         )
-    if options.host not in {"127.0.0.1", "::1", "localhost"}:
+    if not ListeningHost.of(options.host).is_loopback:
         print(f"warning: {options.host} is reachable by others, who still need a credential", file=sys.stderr)
     if arguments.detach:
         return _detach(options)
@@ -127,11 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _detach(options: ClusterOptions) -> int:
     words = [word for word in sys.argv[2:] if word not in {"--detach", "-d"}]
-    try:
-        instance = instances.detach(options.name, words)
-    except instances.InstanceError as error:
-        raise CommandError(str(error).removeprefix("slipway up: ")) from None
-    print(greeting(instance))
+    print(greeting(instances.detach(options.name, words)))
     return 0
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from slipway.cluster.nodes import leftovers
 from slipway.cluster.nodes.leftovers import Owner
+from slipway.cluster.nodes.namespaces import cgroups
 
 _PROGRAM = """
 import asyncio, sys
@@ -111,3 +112,18 @@ def test_a_mark_is_known_again_only_when_its_owner_is_gone() -> None:
     assert me.alive
     assert not Owner(me.pid, me.started + 1).alive
     assert me.mark("a-b", "helper") == f"slipway-a-b-helper-{me.pid}-{me.started}"
+
+
+@pytest.mark.skipif(not cgroups.home(), reason="needs control groups that this user may make")
+@pytest.mark.parametrize("container", ["58fcbd8a334c", "fc58bd8a334c"])
+def test_a_control_group_belongs_to_its_cluster_whatever_its_container_is_called(container: str) -> None:
+    name, me = f"group{os.getpid()}-1", Owner.this_process()
+    living = f"{me.mark(name)}-{container}"
+    dead = f"{Owner(me.pid, me.started + 1).mark(name)}-{container}"
+    folders = [cgroups.make(group, 1 << 24) for group in (living, dead)]
+    try:
+        assert [item.name for item in leftovers.find() if item.name in folders] == [folders[1]]
+        assert [item.name for item in leftovers.remove(name)] == [folders[1]]
+    finally:
+        for folder in folders:
+            cgroups.remove(folder)

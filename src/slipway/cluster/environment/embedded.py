@@ -26,6 +26,7 @@ from slipway.cluster.environment.cluster_identity import ClusterIdentity
 from slipway.cluster.environment.control_plane import ControlPlane
 from slipway.cluster.environment.kubeconfig import kubeconfig
 from slipway.cluster.environment.kubernetes_service import ensure_kubernetes_service, service_address
+from slipway.cluster.environment.listening import ListeningHost
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Handler, Identity
 from slipway.cluster.faults import Faults
@@ -57,7 +58,8 @@ class EmbeddedCluster:
         self._wrapped: Handler | None = None
         self._faults: Faults | None = None
         self.clock = clock or Clock()
-        if not self.options.tls and self.options.host not in {"127.0.0.1", "::1", "localhost"}:
+        self.host = ListeningHost.of(self.options.host)
+        if not self.options.tls and not self.host.is_loopback:
             raise ClusterError(
                 f"plain http is served on loopback only, not on {self.options.host}: use TLS, or 127.0.0.1"
             )
@@ -113,8 +115,7 @@ class EmbeddedCluster:
 
     @property
     def url(self) -> str:
-        host = f"[{self.options.host}]" if ":" in self.options.host else self.options.host
-        return f"{'https' if self.options.tls else 'http'}://{host}:{self.port}"
+        return f"{'https' if self.options.tls else 'http'}://{self.host.in_url}:{self.port}"
 
     @property
     def listener(self) -> Listener:
@@ -189,11 +190,15 @@ class EmbeddedCluster:
         self.kubelets = self._plane.kubelets
         await self._plane.bootstrap()
         if self.options.listen:
-            self._listener = await serve(
-                self._handler(), self.options.host, self.options.port, self._tls_context()
+            tls = self._tls_context()
+            try:
+                self._listener = await serve(self._handler(), self.host.address, self.options.port, tls)
+            except OSError as error:
+                raise self.host.refused(self.options.port, error) from None
+            self._plane.address = f"{self.host.in_url}:{self._listener.port}"
+            await ensure_kubernetes_service(
+                self._plane.registry, self.options, self.host, self._listener.port
             )
-            self._plane.address = f"{self.options.host}:{self._listener.port}"
-            await ensure_kubernetes_service(self._plane.registry, self.options, self._listener.port)
         await self._begin(parts.ApiServerPart(self.options, self._connect, self.clock))
         shared = None
         if self.options.controllers:
@@ -239,7 +244,7 @@ class EmbeddedCluster:
         names = list(
             dict.fromkeys(
                 [
-                    self.options.host,
+                    *self.host.names(),
                     "127.0.0.1",
                     "::1",
                     "localhost",

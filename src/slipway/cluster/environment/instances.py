@@ -1,11 +1,14 @@
 """Clusters that run in processes of their own: their folders, how they are found, started and ended.
 
 Each cluster has a folder under `home()`: `cluster.json` says what runs and where, `kubeconfig` how to enter,
-`log` what it said. A process is known by its id and its start time, so that a reused id is not mistaken for it.
+`log` what it said. A process is known by its id and its start time, so that a reused id is not mistaken for it; it
+holds a lock on the folder, so that two that start at once do not both have the name.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import re
@@ -14,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,18 +30,22 @@ class InstanceError(Exception):
     """Something about a cluster's process is not as asked; the text is for people."""
 
 
+class ClusterNameError(InstanceError):
+    """No cluster can have this name."""
+
+
 def home() -> Path:
-    """SLIPWAY_HOME, else the user's state folder."""
+    """SLIPWAY_HOME, else the user's state folder; absolute, as kubeconfigs are used from other folders."""
     given = os.environ.get("SLIPWAY_HOME")
     if given:
-        return Path(given)
+        return Path(given).absolute()
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "slipway"
 
 
 def folder_of(name: str) -> Path:
     if not NAME.match(name):
-        raise InstanceError(
+        raise ClusterNameError(
             f"cluster name {name!r}: use lower-case letters, digits and '-', at most 32, starting and ending"
             " with a letter or digit"
         )
@@ -101,7 +108,33 @@ def write(instance: Instance) -> None:
 def all_instances() -> list[Instance]:
     folder = home() / "clusters"
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    return [found for found in map(read, names) if found is not None]
+    return [found for found in map(read, filter(NAME.match, names)) if found is not None]
+
+
+@contextlib.contextmanager
+def claim(name: str) -> Iterator[None]:
+    """Hold the name for this process; InstanceError when another has it, or the folder cannot be made."""
+    descriptor = _open_folder(folder_of(name))
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InstanceError(
+                f"cluster {name!r} is starting or running already; choose another --name, or slipway down {name}"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open_folder(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise InstanceError(
+            f"{folder}: cannot be made ({error.strerror}); set SLIPWAY_HOME to a folder that may be written"
+        ) from None
 
 
 def running(name: str) -> Instance:
@@ -118,11 +151,10 @@ def running(name: str) -> Instance:
 
 def detach(name: str, arguments: Sequence[str], timeout: float = 30.0) -> Instance:
     """Start `slipway up` in a process of its own and return when it is ready."""
-    folder = folder_of(name)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "cluster.json").unlink(missing_ok=True)
-    log = folder / "log"
-    with log.open("wb") as output:
+    log = folder_of(name) / "log"
+    with claim(name):
+        log.write_bytes(b"")  # of a cluster that has ended
+    with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "slipway.cli", "up", *arguments],
             stdin=subprocess.DEVNULL,
@@ -133,11 +165,12 @@ def detach(name: str, arguments: Sequence[str], timeout: float = 30.0) -> Instan
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         instance = read(name)
-        if instance is not None and instance.pid == process.pid:
+        if instance is not None and instance.pid == process.pid and instance.running:
             return instance
         if process.poll() is not None:
             said = log.read_text(errors="replace").strip().splitlines()
-            raise InstanceError("\n".join(said[-5:]) or f"the cluster ended at once; see {log}")
+            why = [line.removeprefix("slipway up: ") for line in said if not line.startswith("warning: ")]
+            raise InstanceError("\n".join(why[-5:]) or f"the cluster ended at once; see {log}")
         time.sleep(0.01)
     process.kill()
     raise InstanceError(f"the cluster was not ready within {timeout:g} s; see {log}")

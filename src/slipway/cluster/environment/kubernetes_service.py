@@ -6,6 +6,7 @@ import ipaddress
 from typing import Any
 
 from slipway.cluster.access.bootstrap import ensure
+from slipway.cluster.environment.listening import ListeningHost
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.registry.pod_operations import change_stored
 from slipway.cluster.registry.registry import Registry
@@ -18,7 +19,9 @@ def service_address(service_range: str) -> str:
     return str(ipaddress.ip_network(service_range)[1])
 
 
-async def ensure_kubernetes_service(registry: Registry, options: ClusterOptions, port: int) -> None:
+async def ensure_kubernetes_service(
+    registry: Registry, options: ClusterOptions, host: ListeningHost, port: int
+) -> None:
     """Create the Service where it is missing, and point its endpoints at where we listen now."""
     scheme = "https" if options.tls else "http"
     service_port = 443 if options.tls else 80
@@ -49,7 +52,7 @@ async def ensure_kubernetes_service(registry: Registry, options: ClusterOptions,
                 "namespace": "default",
                 "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
             },
-            "subsets": [{"addresses": [{"ip": options.host}], "ports": [endpoint_port]}],
+            "subsets": [{"addresses": [{"ip": host.advertised}], "ports": [endpoint_port]}],
         },
     )
     await ensure(
@@ -62,17 +65,18 @@ async def ensure_kubernetes_service(registry: Registry, options: ClusterOptions,
                 "namespace": "default",
                 "labels": {"kubernetes.io/service-name": "kubernetes"},
             },
-            "addressType": "IPv4",
-            "endpoints": [{"addresses": [options.host], "conditions": {"ready": True}}],
+            "addressType": host.address_type,
+            "endpoints": [{"addresses": [host.advertised], "conditions": {"ready": True}}],
             "ports": [endpoint_port],
         },
     )
 
     def relisten(endpoints: dict[str, Any]) -> None:
-        endpoints["subsets"] = [{"addresses": [{"ip": options.host}], "ports": [endpoint_port]}]
+        endpoints["subsets"] = [{"addresses": [{"ip": host.advertised}], "ports": [endpoint_port]}]
 
     def reslice(piece: dict[str, Any]) -> None:
-        piece["endpoints"] = [{"addresses": [options.host], "conditions": {"ready": True}}]
+        piece["addressType"] = host.address_type
+        piece["endpoints"] = [{"addresses": [host.advertised], "conditions": {"ready": True}}]
         piece["ports"] = [endpoint_port]
 
     change_stored(registry, "endpoints", "", "default", "kubernetes", relisten)

@@ -18,7 +18,8 @@ from pathlib import Path
 from slipway.cluster.nodes.namespaces.cgroups import home
 from slipway.cluster.nodes.namespaces.netlink import Netlink
 
-_MARK = re.compile(r"slipway-(?P<cluster>.+)-(?P<pid>\d+)-(?P<started>\d+)")
+# What `Owner.mark` makes; a container's control group has the container's id after it, which may begin with digits.
+_MARK = re.compile(r"slipway-(?P<cluster>.+?)-(?P<pid>\d+)-(?P<started>\d+)(-[0-9a-f]{12})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def _start_time(pid: int) -> int:
 
 def _orphan(mark: str) -> str:
     """The cluster that the mark names, if its owner is gone; empty otherwise."""
-    found = _MARK.search(mark)
+    found = _MARK.fullmatch(mark.strip())
     if found is None or Owner(int(found["pid"]), int(found["started"])).alive:
         return ""
     return found["cluster"].removesuffix("-helper")
