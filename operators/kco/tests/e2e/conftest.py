@@ -25,7 +25,7 @@ import pytest
 import yaml
 
 from slipway.cluster import Cluster
-from slipway.cluster.nodes.cluster_nodes import best_runtime
+from slipway.cluster.nodes.runtimes import best_runtime
 
 KCO = Path(__file__).resolve().parent.parent.parent
 TOP = KCO.parent.parent
