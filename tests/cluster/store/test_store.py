@@ -76,6 +76,42 @@ def test_the_window_bounds_what_is_kept() -> None:
     assert store.compacted > 800
 
 
+def test_large_objects_are_kept_by_their_bytes_not_by_their_number() -> None:
+    store, revision = Store(window_bytes=1_000_000), 0
+    for number in range(100):
+        value = {"data": str(number) * 50_000}
+        (record,) = store.commit(Put("maps", "a", keep(value), revision))
+        revision = record.revision
+        kept = sum(
+            len(change.previous.value["data"]) for change in store.bucket("maps").changes if change.previous
+        )
+        assert kept <= 1_000_000
+    assert len(store.bucket("maps").changes) > 3
+    assert [change.revision for change in store.watch("maps", revision - 1).ready()] == [revision]
+
+
+def test_objects_that_are_deleted_count_as_what_must_be_kept_because_of_it() -> None:
+    store = Store(window_bytes=1_000_000)
+    made = [store.commit(Put("maps", str(n), keep({"data": "x" * 50_000}), 0))[0] for n in range(100)]
+    assert store.compacted == 0, "present objects are not history"
+    for record in made:
+        store.commit(Delete("maps", record.key, keep(record.value), record.revision))
+    assert len(store.bucket("maps").changes) <= 20
+
+
+def test_a_journal_that_is_read_again_counts_the_bytes_it_kept(tmp_path: Path) -> None:
+    path, revision = tmp_path / "state.db", 0
+    store = Store(Journal(path))
+    for number in range(30):
+        (record,) = store.commit(Put("maps", "a", keep({"data": str(number) * 50_000}), revision))
+        revision = record.revision
+    store.close()
+    again = Store(Journal(path), window_bytes=1_000_000)
+    again.commit(Put("maps", "a", keep({"data": "last"}), revision))
+    assert len(again.bucket("maps").changes) <= 20
+    again.close()
+
+
 async def test_a_watch_waits_for_the_next_change_of_its_bucket(store: Store) -> None:
     watch = store.watch("pods", 0)
     waiting = asyncio.create_task(watch.next())

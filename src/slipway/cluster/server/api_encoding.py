@@ -12,6 +12,7 @@ from slipway.cluster.registry.definition import Definition
 from slipway.cluster.registry.reading import Listing
 from slipway.cluster.registry.watching import INITIAL_EVENTS_END, WatchEvent
 from slipway.cluster.store import Record
+from slipway.cluster.store.encodings import keep as keep_encoding
 
 Object = dict[str, Any]
 
@@ -33,7 +34,7 @@ def item_tail(definition: Definition, record: Record, *, keep: bool = True) -> b
         bare = {name: part for name, part in value.items() if name not in {"kind", "apiVersion"}}
         found = orjson.dumps(bare)[1:]
         if keep:
-            record.encoded[key] = found
+            keep_encoding(record.encoded, key, found)
     return found
 
 

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 from weakref import WeakValueDictionary
 
+from slipway.cluster.store.encodings import PastEncodings
 from slipway.cluster.store.history import Change, History, Record, Route
-
-# Changes whose encodings are kept for watchers; one that is further behind has them made anew.
-_ENCODED = 1000
 
 
 class Bucket(History):
@@ -26,6 +24,7 @@ class Bucket(History):
         self.records: dict[str, Record] = {}
         self._sorted: list[str] | None = []
         self._lanes: dict[str, _Lanes] = {}
+        self._past = PastEncodings()
 
     def apply(self, change: Change) -> None:
         key = change.record.key
@@ -39,13 +38,10 @@ class Bucket(History):
         self.append(change)
         for lanes in self._lanes.values():
             lanes.append(change)
-        self._forget_encodings()
-
-    def _forget_encodings(self) -> None:
-        if len(self.changes) > _ENCODED:
-            past = self.changes[-_ENCODED].record
-            if self.records.get(past.key) is not past:
-                past.encoded.clear()
+        if change.previous is not None:
+            self._past.replaced(change.previous.encoded)
+        if change.kind == "DELETED":
+            self._past.replaced(change.record.encoded)
 
     def _note_new_key(self, key: str) -> None:
         # Keys mostly arrive in order (generated names, loads); anything else sorts again at the next list.

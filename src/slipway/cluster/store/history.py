@@ -26,19 +26,20 @@ class Record:
     value: dict[str, Any]
     created: int  # revision at which the key came into being
     revision: int  # revision of this state
-    # Encodings of this very state, by whoever makes them (one per served version), made once.
+    # Encodings of this very state, by whoever makes them (one per served version), made once; see `encodings`.
     encoded: dict[Any, bytes] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
     """What one transaction did to one key. `record` of a DELETED change is the last state, stamped with the
-    revision of the deletion."""
+    revision of the deletion. `size` is what must be kept because of it: the bytes of the previous state's JSON."""
 
     kind: Literal["ADDED", "MODIFIED", "DELETED"]
     revision: int
     record: Record
     previous: Record | None
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

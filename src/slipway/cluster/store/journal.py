@@ -99,9 +99,10 @@ class Journal:
         for revision, bucket, key, kind, created, value, previous_revision, previous_value in rows:
             record = Record(key, orjson.loads(value), created, revision)
             previous = None
+            size = 0 if previous_value is None else len(previous_value)
             if previous_revision is not None:
                 previous = Record(key, orjson.loads(previous_value), created, previous_revision)
-            yield LoadedChange(bucket, Change(kind, revision, record, previous))
+            yield LoadedChange(bucket, Change(kind, revision, record, previous, size))
 
     def append(self, revision: int, changes: Iterable[tuple[str, Change]]) -> None:
         """Write one transaction; when this returns it survives the process."""

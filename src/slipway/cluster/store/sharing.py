@@ -40,7 +40,7 @@ class Sharing:
         if part is before:
             return part
         if isinstance(part, str):
-            return self._word(part)
+            return before if part == before else self._word(part)
         if not isinstance(part, dict | list) or not part:
             return part
         text = _text(part)
@@ -87,6 +87,12 @@ def _push(kept: dict[int, Any], mark: int, value: Any, limit: int) -> None:
     if len(kept) >= limit:
         del kept[next(iter(kept))]  # the oldest
     kept[mark] = value
+
+
+def text_length(value: dict[str, Any]) -> int:
+    """Bytes of the JSON text, about."""
+    text = _text(value)
+    return len(str(value)) if text is None else len(text)
 
 
 def _text(part: Any) -> bytes | None:

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from slipway.cluster.store.bucket import Bucket
 from slipway.cluster.store.history import Change, Compacted, Record, Route
-from slipway.cluster.store.sharing import Sharing
+from slipway.cluster.store.sharing import Sharing, text_length
 from slipway.cluster.store.watch import Watch
 
 if TYPE_CHECKING:
     from slipway.cluster.store.journal import Journal
 
-# etcd keeps five minutes and the API server's watch cache a few hundred events a resource; a count bounds
-# memory whatever the rate.
+# etcd keeps five minutes and the API server's watch cache a few hundred events a resource; bounds by number and by
+# bytes hold whatever the rate and whatever the objects.
 DEFAULT_WINDOW = 20_000
+WINDOW_BYTES = 128 * 1024 * 1024
 
 
 class Conflict(Exception):
@@ -73,13 +74,20 @@ class Snapshot:
 
 
 class Store:
-    """Buckets of records under one revision. `window` is how many changes are kept in all before the older
-    half is compacted."""
+    """Buckets of records under one revision. `window` is how many changes are kept in all, and `window_bytes` how
+    many bytes of JSON the states have that they replaced, before the older half is compacted."""
 
-    def __init__(self, journal: Journal | None = None, window: int = DEFAULT_WINDOW) -> None:
+    def __init__(
+        self,
+        journal: Journal | None = None,
+        window: int = DEFAULT_WINDOW,
+        window_bytes: int = WINDOW_BYTES,
+    ) -> None:
         self._journal = journal
         self._window = window
+        self._window_bytes = window_bytes
         self._kept = 0
+        self._kept_bytes = 0
         self._buckets: dict[str, Bucket] = {}
         self._sharing = Sharing()
         self.revision = 0
@@ -95,6 +103,7 @@ class Store:
         for loaded in journal.changes():
             self.bucket(loaded.bucket).changes.append(loaded.change)
             self._kept += 1
+            self._kept_bytes += loaded.change.size
         for bucket in self._buckets.values():
             bucket._sorted = None
 
@@ -164,8 +173,9 @@ class Store:
         self.revision = revision
         for name, change in changes:
             self.bucket(name).apply(change)
+            self._kept_bytes += change.size
         self._kept += len(changes)
-        if self._kept > self._window:
+        if self._kept > self._window or self._kept_bytes > self._window_bytes:
             self._compact_half()
         return [change.record for _, change in changes]
 
@@ -181,7 +191,9 @@ class Store:
             kind = "DELETED"
         else:
             kind = "ADDED" if previous is None else "MODIFIED"
-        return Change(kind, revision, record, previous)
+        return Change(
+            kind, revision, record, previous, 0 if previous is None else text_length(previous.value)
+        )
 
     # Forgetting
 
@@ -194,12 +206,21 @@ class Store:
         for bucket in self._buckets.values():
             bucket.forget(revision)
         self._kept = sum(len(bucket.changes) for bucket in self._buckets.values())
+        self._kept_bytes = sum(change.size for bucket in self._buckets.values() for change in bucket.changes)
         if self._journal is not None:
             self._journal.compact(revision)
 
     def _compact_half(self) -> None:
-        revisions = sorted(change.revision for bucket in self._buckets.values() for change in bucket.changes)
-        self.compact(revisions[len(revisions) // 2])
+        kept = [
+            (change.revision, change.size) for bucket in self._buckets.values() for change in bucket.changes
+        ]
+        kept.sort(reverse=True)
+        size = 0
+        for number, (revision, size_of_change) in enumerate(kept):
+            size += size_of_change
+            if number >= self._window // 2 or size > self._window_bytes // 2:
+                self.compact(revision)
+                return
 
     # Whole states
 
