@@ -5,6 +5,7 @@ Objects travel through this package as plain dicts and lists. Nothing here chang
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 
@@ -44,8 +45,9 @@ def same(left: Any, right: Any) -> bool:
 
 
 def scalar_key(value: Any) -> tuple[type, Any]:
-    """A hashable stand-in for a scalar, equal exactly where `same` is true."""
-    return (type(value), value)
+    """A hashable stand-in for a value, equal exactly where `same` is true. It should be a scalar; what a request has
+    in a scalar's place is refused by its type later on (where Go panics)."""
+    return (type(value), json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value)
 
 
 def printed(value: Any) -> str:

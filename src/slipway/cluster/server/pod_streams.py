@@ -18,6 +18,7 @@ from slipway.cluster.registry import reading
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.registry import Registry
 from slipway.cluster.server.connecting import admit_connection
+from slipway.cluster.server.node_addresses import kubelet_address
 from slipway.cluster.server.printers.durations import parse_timestamp
 from slipway.cluster.status import (
     FieldError,
@@ -27,6 +28,7 @@ from slipway.cluster.status import (
     internal_error,
     invalid,
     method_not_allowed,
+    not_found,
 )
 
 if TYPE_CHECKING:
@@ -137,6 +139,10 @@ class PodStreams:
     def _kubelet(self, node: str) -> Kubelet:
         kubelet = self._kubelets.get(node)
         if kubelet is None:
+            record = self._registry.record("", "v1", "nodes", "", node)
+            if record is None:
+                raise not_found("pods", "", node)  # the node's name, and of a pod: so a real server says it
+            kubelet_address(record.value)
             raise internal_error(f'error dialing backend: node "{node}" has no kubelet that answers')
         return kubelet
 

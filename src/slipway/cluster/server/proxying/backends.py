@@ -16,6 +16,7 @@ from slipway.cluster.exchange import Duplex
 from slipway.cluster.kubelet import Kubelet, StreamError
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.registry import Registry
+from slipway.cluster.server.node_addresses import kubelet_address
 from slipway.cluster.server.proxying.tls import TlsDuplex
 from slipway.cluster.status import StatusError, bad_request, go_quote, not_found
 
@@ -183,8 +184,7 @@ class Backends:
         if record is None:
             raise not_found("nodes", "", name)
         status = record.value.get("status") or {}
-        addresses = {row.get("type"): row.get("address") for row in status.get("addresses") or []}
-        address = addresses.get("InternalIP") or addresses.get("Hostname") or name
+        address = kubelet_address(record.value)
         own = (status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}
         kubelet_port = str(own.get("Port") or _KUBELET_PORT)
         if port in {"", kubelet_port}:
