@@ -432,10 +432,16 @@ async def test_a_node_answers_what_its_kubelet_would(front: Front) -> None:
     assert summary["node"]["nodeName"] == NODE
     assert (await front.ask("GET", f"{node}/proxy/nothing")).status == 404
     assert (await front.ask("GET", f"{node}/proxy")).all("location") == [f"{node}/proxy/"]
-    await front.cluster.client().create(NODES, {"metadata": {"name": "elsewhere"}})
+    await front.cluster.client().create(NODES, {"metadata": {"name": "nowhere"}})
+    away = await front.ask("GET", "/api/v1/nodes/nowhere/proxy/healthz")
+    assert away.said["message"] == "no preferred addresses found; known addresses: []"
+    addresses = [{"type": "InternalIP", "address": "10.250.250.250"}]
+    await front.cluster.client().create(
+        NODES, {"metadata": {"name": "elsewhere"}, "status": {"addresses": addresses}}
+    )
     away = await front.ask("GET", "/api/v1/nodes/elsewhere/proxy/healthz")
     assert away.said["message"] == (
-        "error trying to reach service: dial tcp elsewhere:10250: connect: connection refused"
+        "error trying to reach service: dial tcp 10.250.250.250:10250: connect: connection refused"
     )
 
 
