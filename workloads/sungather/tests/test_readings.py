@@ -301,3 +301,23 @@ async def test_of_two_registers_with_one_name_the_last_that_has_a_value_wins(
     hybrid.input.update({5036: first, 5242: second})
     application = run({"port": hybrid.port, "level": 2})
     assert (await application.collector.collect()).snapshot.value("grid_frequency") == shown
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"), [(0, "No alarm"), (432, "PID resistance abnormal"), (0xFFFF, None)]
+)
+async def test_the_time_of_an_alarm_is_told_only_when_there_is_one(run, string_inverter, code, shown):
+    string_inverter.input[5151] = code
+    string_inverter.input.update({5039 + at: part for at, part in enumerate((2026, 11, 20, 7, 5, 9))})
+    application = run({"port": string_inverter.port, "level": 3})
+    snapshot = (await application.collector.collect()).snapshot
+    assert snapshot.value("pid_alarm_code") == shown
+    assert snapshot.value("alarm_timestamp") == ("2026-11-20 07:05:09" if code == 432 else None)
+
+
+async def test_a_hybrids_house_is_what_it_says_itself_also_under_the_name_of_string_inverters(run, hybrid):
+    put = {13008: 56, 13009: 0, 13010: (-138) & 0xFFFF, 13011: 0xFFFF, 13034: (-82) & 0xFFFF, 13035: 0xFFFF}
+    hybrid.input.update(put)  # as a real SH8.0RT-20 said: 629 W of sun, 716 W into the battery
+    application = run({"port": hybrid.port, "smart_meter": True})
+    snapshot = (await application.collector.collect()).snapshot
+    assert (snapshot.value("load_power"), snapshot.value("meter_power")) == (56, 138)

@@ -144,7 +144,7 @@ class Assembly:
         alarm = derived.alarm_time(values)
         for name in derived.ALARM_CLOCK:
             readings.pop(name, None)
-        if alarm and values.get("pid_alarm_code"):
+        if alarm and values.get("pid_alarm_code") not in (None, derived.NO_ALARM):
             readings["alarm_timestamp"] = Reading("alarm_timestamp", alarm)
         self._fill(readings, "load_power", derived.load_power(values), "load")
         self._fill(readings, "meter_power", power[1] - power[0] if power else None, "grid")

@@ -25,6 +25,7 @@ VIRTUAL = {
 }
 CLOCK = ("year", "month", "day", "hour", "minute", "second")
 ALARM_CLOCK = tuple(f"alarm_time_{part}" for part in CLOCK)
+NO_ALARM = "No alarm"
 
 METERS = {
     "meter_power": -1,
@@ -93,7 +94,10 @@ def grid_power(values: Values) -> tuple[float, float] | None:
 
 
 def load_power(values: Values) -> float | None:
-    """What the house uses, when the inverter itself does not say: production plus what comes from the grid."""
+    """What the house uses: a hybrid says it; else production plus what comes from the grid."""
+    told = values.get("load_power_hybrid")
+    if isinstance(told, (int, float)):
+        return told
     active, grid = values.get("total_active_power"), grid_power(values)
     return active + grid[1] - grid[0] if isinstance(active, (int, float)) and grid else None
 
