@@ -8,28 +8,24 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
+from sungather.api.check import check, settings_to_check
 from sungather.api.control import Control, leave_alone_while_paused
 from sungather.api.dump import dump, parse_ranges
 from sungather.api.parameters import ActionError, Parameters
 from sungather.application import Application
-from sungather.configuration.settings import DEFAULT_PORTS, is_host
-from sungather.errors import os_reason
 from sungather.exports.destination import Blocked, Later
 from sungather.exports.mqtt import Mqtt
 from sungather.readings import energy
 from sungather.readings.snapshot import Snapshot
 from sungather.registers.decoding import decode
 from sungather.registers.register import DataType, Kind, Register
-from sungather.transports.transport import Refusal, TransportError, Unreachable
+from sungather.transports.transport import Refusal, TransportError
 
 Action = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
-_SECOND_STEP = {"tls": "tls", "sungrow": "key", "http": "session", "https": "login"}
-"""What opening a session takes after TCP, by connection."""
 _WORDS = {"U16": 1, "S16": 1, "U32": 2, "S32": 2}
 
 __all__ = ["ActionError", "Actions"]
@@ -233,58 +229,8 @@ class Actions:
     async def check_inverter(self, given: dict[str, Any]) -> dict[str, Any]:
         """Name, TCP, handshake or login, type code: each step with ok, milliseconds, error and hint. host, port,
         connection, unit-id: the config's unless given."""
-        parameters = Parameters(given, "host", "port", "connection", "unit-id")
-        current = self._app.settings.inverter
-        connection = parameters.text("connection", current.connection, choices=tuple(DEFAULT_PORTS))
-        same = connection == current.connection
-        settings = replace(
-            current,
-            host=_host(parameters, current.host),
-            connection=connection,
-            port=parameters.whole("port", current.port if same else DEFAULT_PORTS[connection], 1, 65535),
-            slave=parameters.whole("unit-id", current.slave, 0, 255),
-        )
         leave_alone_while_paused(self._app)
-        loop = asyncio.get_running_loop()
-        steps: list[dict[str, Any]] = []
-
-        async def step(name: str, doing: Awaitable[Any]) -> Any:
-            started = loop.time()
-            entry: dict[str, Any] = {"step": name, "ok": True}
-            steps.append(entry)
-            try:
-                return await doing
-            except (TransportError, OSError) as error:
-                entry |= {
-                    "ok": False,
-                    "class": getattr(error, "label", "dns"),
-                    "error": os_reason(error) if isinstance(error, OSError) else str(error),
-                    "hint": getattr(error, "hint", "check the host name"),
-                }
-                raise
-            finally:
-                entry["milliseconds"] = round((loop.time() - started) * 1000, 1)
-
-        code = None
-        async with self._app.session.exclusive_turn():
-            transport = self._app.new_transport(settings)
-            try:
-                await step("dns", loop.getaddrinfo(settings.host, settings.port))
-                await step("tcp", transport.open())
-                words = await step("type-code", transport.read(Kind.INPUT, 5000, 1))
-                code = words[0]
-            except (TransportError, OSError):
-                pass
-            finally:
-                await transport.close()
-        device = self._app.catalogue.device(code) if code is not None else None
-        _tell_sessions_apart(steps, connection)
-        return {
-            "ok": all(s["ok"] for s in steps),
-            "steps": steps,
-            "type_code": f"0x{code:04X}" if code is not None else None,
-            "model": device.model if device else None,
-        }
+        return await check(self._app, settings_to_check(self._app, given))
 
     async def read_registers(self, given: dict[str, Any]) -> dict[str, Any]:
         """Raw words. kind: input or holding; address: documented; count; type: U16, S16, U32, S32, UTF-8."""
@@ -442,29 +388,10 @@ class Actions:
         }
 
 
-def _host(parameters: Parameters, default: str) -> str:
-    host = parameters.text("host", default).strip()
-    if not is_host(host):
-        raise ActionError(f"host is {host!r}, which is not a host name or address")
-    return host
-
-
 def _inputs(snapshot: Snapshot) -> int | None:
     """MPP trackers that give a voltage; None below the level at which they are read."""
     voltages = [r for r in snapshot.readings.values() if fnmatchcase(r.name, "mppt_*_voltage")]
     return sum(r.value is not None for r in voltages) or None
-
-
-def _tell_sessions_apart(steps: list[dict[str, Any]], connection: str) -> None:
-    """Opening is two steps where more than TCP is needed: what failed after TCP failed in the second."""
-    if connection == "modbus" or len(steps) < 2:
-        return
-    tcp = steps[1]
-    second = {**tcp, "step": _SECOND_STEP[connection]}
-    if tcp["ok"]:
-        steps.insert(2, {"step": second["step"], "ok": True, "milliseconds": 0.0})
-    elif tcp["class"] != Unreachable.label:
-        steps[1:2] = [{"step": "tcp", "ok": True, "milliseconds": 0.0}, second]
 
 
 def _iso(at: float | None) -> str | None:

@@ -115,14 +115,8 @@ class Control:
             raise ActionError("the rated power is not known yet: no limit to check against", 409)
         return min(identity.rated_watts, 65534.0)
 
-    async def _apply(
-        self,
-        action: dict[str, Any],
-        writes: Mapping[int, int],
-        parameters: Parameters,
-        limit: int | None = None,
-    ) -> dict[str, Any]:
-        """Check, read what is there, write it down, write, read back. `limit` is the register of the battery's own."""
+    def _allowed(self, parameters: Parameters) -> tuple[float, bool]:
+        """For how many minutes, and whether nothing is to be written; ActionError when it is not allowed at all."""
         limits = self._app.settings.collector
         if not limits.allow_control:
             raise ActionError("control is off: set collector: allow_control: true in the config file", 403)
@@ -134,6 +128,17 @@ class Control:
             raise ActionError(
                 "this changes the inverter: send confirm: true, or dry-run: true to see what would be written"
             )
+        return minutes, dry
+
+    async def _apply(
+        self,
+        action: dict[str, Any],
+        writes: Mapping[int, int],
+        parameters: Parameters,
+        limit: int | None = None,
+    ) -> dict[str, Any]:
+        """Check, read what is there, write it down, write, read back. `limit` is the register of the battery's own."""
+        minutes, dry = self._allowed(parameters)
         revert_at = self._app.clock.now() + timedelta(minutes=minutes)
         action |= {"revert_at": revert_at.isoformat()}
         begun = False
