@@ -32,7 +32,6 @@ from kco.operator.target import Target
 from kco.polling.engine import PollEngine
 from kco.polling.rate import Bucket
 from kco.settings import Settings
-from kco.spec.targetapp import read
 from kco.targets.credentials import Redactor
 from operator_kit.clock import SystemClock
 from operator_kit.garbage import settle
@@ -163,10 +162,14 @@ class Running:
         self.writer = asyncio.create_task(self.controller._write_statuses())
 
     async def add(self, number: int, port: int) -> None:
-        """One more target with a rule, as the controller makes it."""
+        """One more target with a rule that no other has, as the controller makes it."""
         rule = {
             "name": "r",
-            "trigger": {"field": "application.pendingTasks", "condition": "greater_than", "value": 100},
+            "trigger": {
+                "field": "application.pendingTasks",
+                "condition": "greater_than",
+                "value": 100 + number,
+            },
             "action": "webhook",
             "parameters": {"url": "http://127.0.0.1:9/"},
         }
@@ -180,7 +183,7 @@ class Running:
         target = Target({"metadata": metadata, "spec": spec}, self.services)
         self.controller.targets[target.uid] = target
         services = self.services
-        prepared = await prepare(read(spec), "bench", services.clusters, services.registry, ("*",))
+        prepared = await prepare(target.spec(), "bench", services.clusters, services.registry, ("*",))
         configured(target, prepared, [])
 
     def count(self, name: str) -> int:

@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -41,14 +42,29 @@ class Durations:
         family.add_metric(labels, buckets=buckets, sum_value=self._sum)
 
 
-@dataclass(slots=True)
-class TargetCounts:
-    """What happened for one TargetApp. Keys are the values of the metric's last label(s)."""
+POLLS, EVENTS, ACTIONS, ERRORS = "polls", "events", "actions", "errors"
 
-    polls: Counter[str] = field(default_factory=Counter)
-    events: Counter[str] = field(default_factory=Counter)
-    actions: Counter[tuple[str, str]] = field(default_factory=Counter)
-    errors: Counter[str] = field(default_factory=Counter)
+
+class TargetCounts:
+    """What happened for one TargetApp: one small dictionary, since there are thousands of them.
+
+    What is counted (POLLS, EVENTS, ACTIONS, ERRORS) is told apart by the values of the metric's last label(s).
+    """
+
+    __slots__ = ("_counts",)
+    _keys: ClassVar[dict[tuple[str, ...], tuple[str, ...]]] = {}
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, ...], int] = {}
+
+    def add(self, what: str, *words: str, by: int = 1) -> None:
+        key = (what, *words)
+        key = self._keys.setdefault(key, key)
+        self._counts[key] = self._counts.get(key, 0) + by
+
+    def of(self, what: str) -> list[tuple[tuple[str, ...], int]]:
+        """The words and the count of everything of one sort."""
+        return [(key[1:], count) for key, count in self._counts.items() if key[0] == what]
 
 
 @dataclass(frozen=True)
@@ -89,21 +105,21 @@ class KcoCollector(Collector):
             "GraphQL polls by outcome",
             [*where, "status"],
             readings,
-            lambda c: c.polls,
+            POLLS,
         )
         yield self._counter(
             "operator_kco_events_generated",
             "Kubernetes Events that the API server has taken",
             [*where, "event_type"],
             readings,
-            lambda c: c.events,
+            EVENTS,
         )
         yield self._counter(
             "operator_kco_actions_executed",
             "Action runs by outcome",
             [*where, "action", "status"],
             readings,
-            lambda c: c.actions,
+            ACTIONS,
         )
         yield self._errors(readings)
         polls = HistogramMetricFamily(
@@ -127,14 +143,14 @@ class KcoCollector(Collector):
         text: str,
         labels: list[str],
         readings: list[TargetReading],
-        pick: Callable[[TargetCounts], Counter[str] | Counter[tuple[str, str]]],
+        what: str,
     ) -> Metric:
         family = CounterMetricFamily(name, text, labels=labels)
         total: Counter[tuple[str, ...]] = Counter()
         for reading in readings:
             where = (reading.namespace, reading.name) if self._per_target else ()
-            for key, count in pick(reading.counts).items():
-                total[where + (key if isinstance(key, tuple) else (key,))] += count
+            for words, count in reading.counts.of(what):
+                total[where + words] += count
         for values, count in total.items():
             family.add_metric(list(values), count)
         return family
@@ -143,7 +159,8 @@ class KcoCollector(Collector):
         family = CounterMetricFamily("operator_kco_errors", "Errors by category", labels=["category"])
         total = Counter(self.errors)
         for reading in readings:
-            total.update(reading.counts.errors)
+            for (category,), count in reading.counts.of(ERRORS):
+                total[category] += count
         for category, count in sorted(total.items()):
             family.add_metric([category], count)
         return family

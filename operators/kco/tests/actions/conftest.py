@@ -11,7 +11,7 @@ from kco.actions.handler import ActionHandler, Context
 from kco.net.guard import Guard
 from kco.net.pool import Pool
 from kco.settings import Settings
-from kco.spec.targetapp import read
+from kco.spec.reading import read
 from kco.targets.credentials import Credentials, Redactor
 from operator_kit.clock import SystemClock
 from operator_kit.kube.client import KubeClient, Resource

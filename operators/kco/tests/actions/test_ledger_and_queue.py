@@ -11,7 +11,8 @@ from kco.actions.handler import ActionHandler, Context, Parameters, Result, regi
 from kco.actions.ledger import ACTION_RUNS, Ledger, RunKey, phase_of
 from kco.actions.queue import ActionQueue, Ended, Order
 from kco.actions.registry import ActionRegistry, UnknownAction
-from kco.spec.targetapp import Action, read
+from kco.spec.reading import read
+from kco.spec.rule import Action
 from operator_kit.clock import SystemClock
 from operator_kit.kube.client import KubeClient
 from operator_kit.kube.failure import ApiFailure

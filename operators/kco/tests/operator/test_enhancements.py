@@ -84,7 +84,11 @@ async def test_63_a_subscription_delivers_without_polling_and_polling_takes_over
         actions=[RULE],
     )
     await until(lambda: not operator.services.engine.polls and operator.controller.targets)
-    await until(lambda: next(iter(operator.controller.targets.values())).counts.polls["subscription"])
+    await until(
+        lambda: dict(next(iter(operator.controller.targets.values())).counts.of("polls")).get(
+            ("subscription",)
+        )
+    )
     asked = app.requests
     app.turn(application={"health": "unhealthy"})
     assert await until(bed.runs)

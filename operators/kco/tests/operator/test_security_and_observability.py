@@ -173,8 +173,8 @@ def test_54_a_thousand_targets_stay_below_300_kb_and_labels_can_be_turned_off() 
         rows = []
         for number in range(1000):
             counts = TargetCounts()
-            counts.polls["success"] = 100
-            counts.events["initial"] = 1
+            counts.add("polls", "success", by=100)
+            counts.add("events", "initial")
             rows.append(TargetReading("namespace", f"application-{number}", counts))
         return rows
 

@@ -6,7 +6,8 @@ import pytest
 
 from kco.rules.book import RuleBook
 from kco.rules.trigger import Observation
-from kco.spec.targetapp import TargetAppSpec, read
+from kco.spec.reading import read
+from kco.spec.targetapp import TargetAppSpec
 from kco.state.value import MISSING
 
 

@@ -12,7 +12,8 @@ from kco.spec import lint
 from kco.spec.crd import manifests
 from kco.spec.document import InvalidQuery, check_query, read_schema
 from kco.spec.duration import parse_duration
-from kco.spec.targetapp import InvalidSpec, TargetAppSpec, read
+from kco.spec.reading import InvalidSpec, read
+from kco.spec.targetapp import TargetAppSpec
 
 GOOD = {"graphqlEndpoint": "http://a/graphql", "stateQuery": "{ a }"}
 MINA = """
@@ -225,3 +226,36 @@ def test_14_the_manifests_are_made_from_the_fields(request: pytest.FixtureReques
             "run: python -m kco.spec.crd operators/kco/crds operators/kco/chart/crds"
         )
         assert (root / "chart" / "crds" / name).read_text() == text
+
+
+def test_64_what_targets_have_in_common_is_kept_once() -> None:
+    def written(number: int) -> dict[str, Any]:
+        rule = {
+            "name": "restart",
+            "trigger": {"field": "application.health", "condition": "equals", "value": "unhealthy"},
+            "action": "restart_pod",
+        }
+        return {
+            "stateQuery": "{ application { health } }",
+            "graphqlEndpoint": f"http://h{number}/g",
+            "actions": [rule],
+        }
+
+    one, other = read(written(1)), read(written(2))
+    assert one.actions[0] is other.actions[0]
+    assert one.state_query is other.state_query
+    assert one.__dict__.keys() == {"state_query", "graphql_endpoint", "actions"}
+    edited = written(1)
+    edited["actions"][0]["trigger"]["value"] = True
+    alike = written(1)
+    alike["actions"][0]["trigger"]["value"] = 1
+    assert read(edited).actions[0].fingerprint != read(alike).actions[0].fingerprint
+
+
+def test_64_what_was_not_given_has_its_default() -> None:
+    spec = read({"stateQuery": "{ a }", "graphqlEndpoint": "http://h/g", "port": 8080, "dryRun": False})
+    whole = TargetAppSpec.model_validate({"stateQuery": "{ a }", "graphqlEndpoint": "http://h/g"})
+    for name in TargetAppSpec.model_fields:
+        assert getattr(spec, name) == getattr(whole, name), name
+    with pytest.raises(AttributeError, match="no_such_field"):
+        spec.no_such_field  # noqa: B018

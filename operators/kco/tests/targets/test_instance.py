@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from kco.net.url import InvalidUrl
-from kco.spec.targetapp import Selector, read
+from kco.spec.reading import read
+from kco.spec.targetapp import Selector
 from kco.targets.instance import resolve
 from kco.targets.pods import Pod
 from kco.targets.selector import matches, spell

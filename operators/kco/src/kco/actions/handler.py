@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from kco.net.pool import Pool
+from kco.spec.part import share_names
 from kco.spec.targetapp import TargetAppSpec
 from kco.targets.credentials import Credentials
 from kco.targets.pods import Pod
@@ -96,9 +97,11 @@ class ActionHandler(ABC):
     def read(self, given: Mapping[str, Any]) -> Any:
         """Check parameters; raises `InvalidParameters`."""
         try:
-            return self.parameters.model_validate(dict(given))
+            parameters = self.parameters.model_validate(dict(given))
         except ValidationError as failure:
             raise InvalidParameters([_problem(self.name, error) for error in failure.errors()]) from None
+        share_names(parameters)
+        return parameters
 
     def permissions(self, parameters: Any, spec: TargetAppSpec) -> list[Permission]:
         """What the acting identity must be allowed to do; none by default."""

@@ -28,7 +28,7 @@ from kco.actions.handler import (
     Result,
 )
 from kco.actions.ledger import Ledger, RunKey, phase_of
-from kco.spec.targetapp import Action
+from kco.spec.rule import Action
 from operator_kit import logging as logs
 from operator_kit.clock import Clock
 from operator_kit.kube.failure import ApiFailure

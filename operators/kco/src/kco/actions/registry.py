@@ -5,10 +5,14 @@ A plugin that cannot be loaded is named in `failures` and stops nothing else.
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+from weakref import WeakValueDictionary
 
 from kco.actions.handler import ActionHandler, registered
 from kco.spec.document import suggestion
+from kco.spec.rule import Action
 
 GROUP = "kco.actions"
 log = logging.getLogger(__name__)
@@ -21,6 +25,15 @@ class UnknownAction(Exception):
         super().__init__(f"unknown action {name[:60]!r}{suggestion(name, known)}")
 
 
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class PreparedAction:
+    """A rule's action with its handler and checked parameters."""
+
+    rule: Action
+    handler: ActionHandler
+    parameters: Any
+
+
 class ActionRegistry:
     """Handlers by name, loaded when first asked for."""
 
@@ -29,6 +42,18 @@ class ActionRegistry:
         self._points = {point.name: point for point in points}
         self._handlers: dict[str, ActionHandler] = {}
         self.failures: dict[str, str] = {}
+        # By the rule's id, which is its own as long as the entry lives: the entry holds the rule.
+        self._prepared: WeakValueDictionary[int, PreparedAction] = WeakValueDictionary()
+
+    def prepare(self, rule: Action) -> PreparedAction:
+        """Handler and checked parameters of a rule, once for all that share the rule; `UnknownAction`,
+        `InvalidParameters`."""
+        prepared = self._prepared.get(id(rule))
+        if prepared is None:
+            handler = self.handler(rule.action)
+            prepared = PreparedAction(rule, handler, handler.read(rule.parameters))
+            self._prepared[id(rule)] = prepared
+        return prepared
 
     def names(self) -> list[str]:
         return sorted({*self._points, *registered(), *self._handlers})

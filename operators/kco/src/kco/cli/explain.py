@@ -14,7 +14,8 @@ from kco.cli.main import Misuse
 from kco.cli.manifest import chosen, load
 from kco.simulation.timeline import Simulation
 from kco.spec.document import suggestion
-from kco.spec.targetapp import GROUP, VERSION, InvalidSpec, read
+from kco.spec.reading import InvalidSpec, read
+from kco.spec.targetapp import GROUP, VERSION
 from kco.spec.yaml_file import Unreadable, read_text
 from operator_kit.kube.client import KubeClient, Resource
 from operator_kit.kube.config import KubeConfigError, discover

@@ -10,7 +10,8 @@ from kco.net.url import InvalidUrl
 from kco.operator.preparation import Unusable, check_actions
 from kco.spec import lint
 from kco.spec.document import InvalidQuery, read_schema
-from kco.spec.targetapp import InvalidSpec, TargetAppSpec, read
+from kco.spec.reading import InvalidSpec, read
+from kco.spec.targetapp import TargetAppSpec
 from kco.spec.yaml_file import Unreadable, read_text
 from kco.targets.instance import fixed_address
 

@@ -10,7 +10,7 @@ from kco.actions.registry import ActionRegistry
 from kco.cli.main import Misuse
 from kco.cli.manifest import load
 from kco.operator.preparation import Unusable, check_actions
-from kco.spec.targetapp import InvalidSpec, read
+from kco.spec.reading import InvalidSpec, read
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

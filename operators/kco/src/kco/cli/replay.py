@@ -7,7 +7,7 @@ from kco.cli.main import Misuse
 from kco.cli.manifest import chosen, load
 from kco.cli.recorded import entries, moment
 from kco.simulation.timeline import Moment, replay
-from kco.spec.targetapp import InvalidSpec, read
+from kco.spec.reading import InvalidSpec, read
 from operator_kit.clock import to_rfc3339
 
 

@@ -11,6 +11,7 @@ from kco.actions.ledger import RunKey
 from kco.events.severity import NORMAL, WARNING
 from kco.events.wording import change_events, cut, mask, spell
 from kco.history.store import Entry
+from kco.metrics import ACTIONS, ERRORS
 from kco.operator import status as st
 from kco.operator.runs import make_order
 from kco.operator.target import NOW, SOON, Followed, Target
@@ -98,7 +99,7 @@ def _missed(target: Target, followed: Followed, failure: Failure) -> None:
     followed.failures += 1
     followed.error = message
     target.last_error = message
-    target.counts.errors[failure.category] += 1
+    target.counts.add(ERRORS, failure.category)
     where = _spoken(target, followed)
     logs.record(log, logging.DEBUG, "poll_failed", category=failure.category, error=message)
     if followed.failures == target.prepared.spec.failure_threshold and not followed.down:
@@ -197,7 +198,7 @@ def _fire(target: Target, followed: Followed, fired: Fired, changes: list[Change
     if target.prepared.spec.dry_run:
         text = f"rule {fired.rule.rule} would run {fired.rule.action} (dryRun): {reason}"
         target.say(NORMAL, "ActionDryRun", text, kind="action")
-        target.counts.actions[(fired.rule.action, "dry_run")] += 1
+        target.counts.add(ACTIONS, fired.rule.action, "dry_run")
         return
     key = RunKey(
         target.namespace,

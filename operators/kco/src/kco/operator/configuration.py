@@ -1,6 +1,7 @@
 """What the end of a configuration attempt means for a target: conditions, Events, polling begins or stops."""
 
 from kco.events.severity import WARNING
+from kco.metrics import ERRORS
 from kco.operator import following
 from kco.operator import status as st
 from kco.operator.preparation import Prepared
@@ -22,7 +23,7 @@ def failed(target: Target, condition: str, reason: str, message: str) -> None:
         target.conditions.set(st.READY, "False", reason, message, now)
     if changed or target.message != message:
         target.say(WARNING, reason, message, kind="invalid")
-        target.counts.errors[reason] += 1
+        target.counts.add(ERRORS, reason)
     target.message = message
     target.want_status(NOW)
 
@@ -48,7 +49,8 @@ def configured(target: Target, prepared: Prepared, missing: list[str]) -> None:
         target.book = RuleBook(prepared.spec, target.restored_rules)
     else:
         target.book.replace_rules(prepared.spec)
-    target.forecaster = Forecaster(prepared.spec)
+    forecaster = Forecaster(prepared.spec)
+    target.forecaster = forecaster if forecaster.wanted else None
     target.conditions.set(st.QUERY_VALID, "True", "Checked", "the query is one GraphQL query", now)
     _authorize(target, missing, now)
     target.message = ""

@@ -14,7 +14,7 @@ from kco.actions.handler import FINISHED
 from kco.actions.ledger import key_of, phase_of
 from kco.actions.queue import Ended, Order
 from kco.events.recorder import Subject
-from kco.metrics import TargetReading
+from kco.metrics import EVENTS, TargetReading
 from kco.net.guard import Refused, Unresolvable
 from kco.operator import configuration, following, reporting
 from kco.operator import runs as runs_of
@@ -22,7 +22,8 @@ from kco.operator.preparation import Unusable, missing_permissions, prepare, ref
 from kco.operator.services import Services
 from kco.operator.target import NOW, ROUTINE, SOON, Target
 from kco.spec.document import InvalidQuery
-from kco.spec.targetapp import GROUP, VERSION, InvalidSpec, read
+from kco.spec.reading import InvalidSpec
+from kco.spec.targetapp import GROUP, VERSION
 from kco.targets.credentials import MissingValue
 from kco.targets.instance import needs_pods
 from operator_kit.clock import from_rfc3339
@@ -216,7 +217,7 @@ class Controller:
         """
         services = self._services
         try:
-            spec = read(target.spec_body)
+            spec = target.spec()
             if spec.suspend:
                 configuration.suspended(target)
                 return None
@@ -309,7 +310,7 @@ class Controller:
     def event_written(self, subject: Subject, kind: str) -> None:
         target = self.targets.get(subject.uid)
         if target is not None:
-            target.counts.events[kind] += 1
+            target.counts.add(EVENTS, kind)
 
     # -- status ------------------------------------------------------------------------------------------
 

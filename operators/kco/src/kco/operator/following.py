@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from kco.events.severity import WARNING
+from kco.metrics import POLLS
 from kco.net.pool import place_of
 from kco.net.pool import prepare as prepare_request
 from kco.net.url import Address
@@ -61,7 +62,7 @@ def _begin(target: Target, followed: Followed, *, at_once: bool) -> None:
     assert prepared is not None
     spec, settings = prepared.spec, target.services.settings
     address = followed.instance.address
-    request = prepare_request("POST", address, prepared.headers, prepared.body)
+    request = prepare_request("POST", address, prepared.headers, prepared.question.encode())
     interval = float(spec.polling_interval or settings.default_polling_interval)
     per_minute = spec.requests_per_minute or settings.rate_limit_requests
     poll = Poll(
@@ -77,7 +78,7 @@ def _begin(target: Target, followed: Followed, *, at_once: bool) -> None:
         bucket=Bucket(per_minute, min(5, per_minute), target.services.clock.monotonic()),
         redirected=partial(_redirected, prepared, address) if spec.follow_redirects else None,
     )
-    if target.forecaster is not None and target.forecaster.wanted:
+    if target.forecaster is not None:
         poll.wake_at = 0.0
     target.services.engine.add(poll, at_once=at_once)
     if spec.subscription is not None:
@@ -87,7 +88,7 @@ def _begin(target: Target, followed: Followed, *, at_once: bool) -> None:
 def _redirected(prepared: Prepared, address: Address, location: str) -> bytes | None:
     """The request for where a redirect leads, if that is a place to go to."""
     there = redirect_address(address, location)
-    return prepare_request("POST", there, prepared.headers, prepared.body) if there else None
+    return prepare_request("POST", there, prepared.headers, prepared.question.encode()) if there else None
 
 
 def _subscribe(target: Target, followed: Followed, poll: Poll) -> None:
@@ -113,7 +114,7 @@ def _subscribe(target: Target, followed: Followed, poll: Poll) -> None:
 
     def received(data: dict[str, Any], errors: tuple[str, ...]) -> None:
         correlation = services.correlation()
-        target.counts.polls["subscription"] += 1
+        target.counts.add(POLLS, "subscription")
         with logs.fields(namespace=target.namespace, tapp=target.name, correlation_id=correlation):
             answers.observe(target, followed, Decoded(data, errors), correlation)
         _wake_later(target, followed)

@@ -4,6 +4,7 @@ All that can be wrong before the first request is found here: fields, GraphQL te
 their parameters, references to Secrets, TLS material, permissions.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -11,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from kco.actions.handler import ActionHandler, InvalidParameters, Permission
-from kco.actions.registry import ActionRegistry, UnknownAction
+from kco.actions.handler import InvalidParameters, Permission
+from kco.actions.registry import ActionRegistry, PreparedAction, UnknownAction
 from kco.net.tls import InvalidCertificate, TlsSettings, build_context
 from kco.net.url import Address, InvalidUrl, parse_url
 from kco.operator.clusters import Cluster, Clusters
@@ -41,17 +42,11 @@ class Unusable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedAction:
-    handler: ActionHandler
-    parameters: Any
-
-
-@dataclass(frozen=True, slots=True)
 class Prepared:
     """A TargetApp that can be monitored."""
 
     spec: TargetAppSpec
-    body: bytes
+    question: str
     headers: Mapping[str, str] = field(repr=False)
     tls: TlsSettings
     cluster: Cluster
@@ -61,8 +56,8 @@ class Prepared:
 
     def asks_like(self, other: "Prepared") -> bool:
         """Whether polls of both go to the same cluster with the same bytes and certificates."""
-        return (self.body, self.headers, self.tls, self.cluster.key) == (
-            other.body,
+        return (self.question, self.headers, self.tls, self.cluster.key) == (
+            other.question,
             other.headers,
             other.tls,
             other.cluster.key,
@@ -90,8 +85,7 @@ def check_actions(
                     f"{place}.action: {action.action!r} is switched off by the operator's ENABLED_ACTIONS"
                 )
                 continue
-            handler = registry.handler(action.action)
-            prepared[action.rule] = PreparedAction(handler, handler.read(action.parameters))
+            prepared[action.rule] = registry.prepare(action)
         except UnknownAction as unknown:
             problems.append(f"{place}.action: {unknown}")
         except InvalidParameters as invalid:
@@ -138,8 +132,8 @@ async def prepare(
         body["variables"] = spec.variables
     if query.operation_name:
         body["operationName"] = query.operation_name
-    # Copied: orjson's own bytes hold on to a buffer of several kilobytes, for each target.
-    question = bytes(memoryview(orjson.dumps(body)))
+    # Many targets ask the same: one text for all of them.
+    question = sys.intern(orjson.dumps(body).decode())
     return Prepared(spec, question, headers, tls, cluster, acting, actions, tuple(warnings))
 
 

@@ -37,7 +37,7 @@ def status(target: Target) -> dict[str, Any]:
     if target.book is not None:
         body["explanations"] = [
             {"rule": rule, **({"instance": instance} if instance else {}), "text": _explain(target, decision)}
-            for (rule, instance), decision in sorted(target.book.latest.items())
+            for (rule, instance), decision in target.book.latest()
         ][:MAX_ROWS]
     return body
 

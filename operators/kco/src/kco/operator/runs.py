@@ -8,6 +8,7 @@ from kco.actions.handler import FAILED, SKIPPED, SUCCEEDED, TIMED_OUT, Context
 from kco.actions.ledger import RunKey
 from kco.actions.queue import Ended, Order
 from kco.events.severity import NORMAL, WARNING
+from kco.metrics import ACTIONS, ERRORS
 from kco.operator.target import NOW, Followed, Target
 from kco.state.value import MISSING
 from operator_kit import logging as logs
@@ -91,7 +92,7 @@ def began(target: Target, order: Order) -> None:
 def ended(target: Target, end: Ended) -> None:
     """Note how a run ended: counters, breaker, Event, status."""
     order, result, now = end.order, end.result, target.services.clock.now()
-    target.counts.actions[(order.rule.action, result.phase.lower())] += 1
+    target.counts.add(ACTIONS, order.rule.action, result.phase.lower())
     target.services.metrics.action_took(order.rule.action, end.seconds)
     good = result.phase in (SUCCEEDED, SKIPPED)
     text = f"rule {order.key.rule}: {order.rule.action} {result.phase.lower()}: {result.message}"
@@ -106,7 +107,7 @@ def ended(target: Target, end: Ended) -> None:
         seconds=round(end.seconds, 3),
     )
     if not good:
-        target.counts.errors["action"] += 1
+        target.counts.add(ERRORS, "action")
     if target.book is not None and result.phase != SKIPPED:
         opened = target.book.settle(order.key.rule, order.key.instance, succeeded=good, now=now)
         if opened:

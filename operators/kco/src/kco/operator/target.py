@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from kco.events.recorder import Subject
-from kco.metrics import TargetCounts
+from kco.metrics import ACTIONS, EVENTS, POLLS, TargetCounts
 from kco.operator import status as st
 from kco.operator.preparation import Prepared
 from kco.operator.services import Services
@@ -20,7 +20,8 @@ from kco.polling.subscription import Subscription
 from kco.prediction.forecaster import Forecaster
 from kco.rules.book import RuleBook
 from kco.spec.path import FieldPath, parse_path
-from kco.spec.targetapp import API_VERSION
+from kco.spec.reading import read
+from kco.spec.targetapp import API_VERSION, TargetAppSpec
 from kco.state.value import MISSING
 from kco.targets.instance import Instance
 
@@ -44,7 +45,7 @@ class Followed:
 
 
 class Target:
-    """One TargetApp (one uid). There are thousands: slots, and the spec as text."""
+    """One TargetApp (one uid). There are thousands: slots, and nothing twice."""
 
     __slots__ = (
         "_before",
@@ -97,6 +98,7 @@ class Target:
         self.written_at = 0.0
         self.recent_runs: list[dict[str, Any]] = []
         self.pod_counts = (0, 0)
+        self._spec: bytes | TargetAppSpec
         self.update(body)
         self._restore(body.get("status") or {})
 
@@ -106,6 +108,7 @@ class Target:
         """Take over the object's current version."""
         self.generation = int(body["metadata"].get("generation") or 0)
         self.conditions.generation = self.generation
+        # Copied: orjson's own bytes hold on to a buffer of several kilobytes, for each target.
         self._spec = bytes(memoryview(orjson.dumps(body.get("spec"))))
         self.subject = Subject(
             API_VERSION,
@@ -116,10 +119,11 @@ class Target:
             str(body["metadata"].get("resourceVersion") or ""),
         )
 
-    @property
-    def spec_body(self) -> Any:
-        """`spec` as it was written; anything but an object is possible."""
-        return orjson.loads(self._spec)
+    def spec(self) -> TargetAppSpec:
+        """`spec`, read when it is first asked for; InvalidSpec, each time, where it is wrong."""
+        if isinstance(self._spec, bytes):
+            self._spec = read(orjson.loads(self._spec))
+        return self._spec
 
     def _restore(self, status: dict[str, Any]) -> None:
         """What an earlier process knew and told, so that a restart says nothing twice."""
@@ -181,10 +185,10 @@ class Target:
 
     def actions_executed(self) -> int:
         """Over all processes that have followed this TargetApp."""
-        return self._before[0] + sum(n for (_, word), n in self.counts.actions.items() if word != "dry_run")
+        return self._before[0] + sum(n for (_, word), n in self.counts.of(ACTIONS) if word != "dry_run")
 
     def events_generated(self) -> int:
-        return self._before[1] + sum(self.counts.events.values())
+        return self._before[1] + sum(n for _, n in self.counts.of(EVENTS))
 
     def gather_polls(self) -> None:
         for poll in self.polls():
@@ -198,5 +202,5 @@ class Target:
             ("rate_limited", poll.rate_limited),
         ):
             if count:
-                self.counts.polls[word] += count
+                self.counts.add(POLLS, word, by=count)
         poll.succeeded = poll.failed = poll.rate_limited = 0

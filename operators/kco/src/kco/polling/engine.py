@@ -53,6 +53,8 @@ class PollEngine:
         self._timer_due = 0.0
         self._sweeper: asyncio.Task[None] | None = None
         self._running = False
+        # One bound method for thousands of polls.
+        self._on_answer = self._answered
         self.polls: dict[str, Poll] = {}
         self.beat_at = 0.0
 
@@ -87,7 +89,7 @@ class PollEngine:
         moment = self._loop.time()
         self.polls[poll.key] = poll
         poll.shelf = self._pool.shelf(poll.place)
-        poll.done = partial(self._answered, poll)
+        poll.done = partial(self._on_answer, poll)
         poll.planned = moment + (0.0 if at_once else phase(poll.key, poll.interval))
         self._plan(poll, poll.planned)
 

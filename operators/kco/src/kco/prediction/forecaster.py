@@ -5,7 +5,8 @@ from typing import Any
 
 from kco.prediction.trend import Trend
 from kco.rules.trigger import Forecast
-from kco.spec.targetapp import TargetAppSpec, Trigger
+from kco.spec.rule import Trigger
+from kco.spec.targetapp import TargetAppSpec
 from kco.state.value import is_number, values_at
 
 # The trend looks back over one horizon: what is asked about the next ten minutes is learnt from the last ten.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from kco.rules.memory import RuleMemory
 from kco.rules.trigger import Finding, Observation, evaluate
-from kco.spec.targetapp import Action
+from kco.spec.rule import Action
 
 HOUR = 3600.0
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from kco.rules.condition import holds, still_beyond
 from kco.spec.path import ENDPOINT
-from kco.spec.targetapp import Trigger
+from kco.spec.rule import Trigger
 from kco.state.value import MISSING, json_equal, show, values_at
 
 

@@ -26,7 +26,8 @@ from kco.simulation.timeline import Simulation
 from kco.spec import lint
 from kco.spec.document import InvalidQuery, read_schema, suggestion
 from kco.spec.duration import parse_duration
-from kco.spec.targetapp import InvalidSpec, TargetAppSpec, read
+from kco.spec.reading import InvalidSpec, read
+from kco.spec.targetapp import TargetAppSpec
 from kco.spec.yaml_file import Unreadable, read_documents, read_text
 
 FILE_KEYS = {"name", "targetApp", "schema", "steps", "expect"}
@@ -146,7 +147,7 @@ def _compare(simulation: Simulation, expected: Any, when: str, place: str) -> li
     for rule, outcome in [*parts["held"].items(), *parts["outcome"].items()]:
         if outcome not in OUTCOMES:
             raise InvalidScenario(f"{place}: outcome: {rule}: {outcome!r} is none of {', '.join(OUTCOMES)}")
-        found = {decision.outcome for (name, _), decision in simulation.book.latest.items() if name == rule}
+        found = {decision.outcome for (name, _), decision in simulation.book.latest() if name == rule}
         if outcome not in found:
             shown = ", ".join(sorted(found)) or "idle"
             failures.append(f"{when}: rule {rule} is {shown}, expected {outcome}")

@@ -105,7 +105,7 @@ class Simulation:
 
     def explain(self) -> Iterator[tuple[str, str, str]]:
         """Rule, instance and the latest decision in words."""
-        for (rule, instance), decision in sorted(self.book.latest.items()):
+        for (rule, instance), decision in self.book.latest():
             yield rule, instance, decision.explain()
 
 

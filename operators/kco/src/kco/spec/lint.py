@@ -19,7 +19,8 @@ from kco.spec.document import (
     suggestion,
 )
 from kco.spec.path import ENDPOINT, parse_path
-from kco.spec.targetapp import NUMERIC, TargetAppSpec, Trigger
+from kco.spec.rule import NUMERIC, Trigger
+from kco.spec.targetapp import TargetAppSpec
 
 _NUMBERS = ("Int", "Float")
 
