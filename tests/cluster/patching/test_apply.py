@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slipway.cluster.patching.apply import FieldManager, MissingVersion
+from slipway.cluster.patching.comparing import compare
 from slipway.cluster.patching.custom_shape import with_object_fields
 from slipway.cluster.patching.fields import FieldSet, text_of
 from slipway.cluster.patching.json_values import copied, same
-from slipway.cluster.patching.typed import compare, fields_of, merge
+from slipway.cluster.patching.merging import merge
+from slipway.cluster.patching.shaped_fields import fields_of
 from slipway.cluster.schema.builtin import shape_of
 from slipway.cluster.schema.shape import Shape
 from slipway.cluster.schema.structural import shape_of_schema

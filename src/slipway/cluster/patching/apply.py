@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from slipway.cluster.patching import last_applied
+from slipway.cluster.patching.checking import TypeMismatch, check
+from slipway.cluster.patching.comparing import Comparison, compare, equal
 from slipway.cluster.patching.fields import FieldSet, field_path, text_of
 from slipway.cluster.patching.managers import (
     Identity,
@@ -23,19 +25,9 @@ from slipway.cluster.patching.managers import (
     encode_managers,
     identity,
 )
+from slipway.cluster.patching.merging import merge, remove
 from slipway.cluster.patching.reset_fields import Filter
-from slipway.cluster.patching.typed import (
-    Comparison,
-    TypeMismatch,
-    check,
-    compare,
-    equal,
-    fields_of,
-    merge,
-    reconciled,
-    remove,
-    with_named_fields,
-)
+from slipway.cluster.patching.shaped_fields import fields_of, reconciled, with_named_fields
 from slipway.cluster.schema.shape import Shape
 from slipway.cluster.status import StatusError, bad_request
 
