@@ -12,6 +12,7 @@ from slipway.cluster.client.client import Client
 from slipway.cluster.client.resources import PERSISTENT_VOLUME_CLAIMS, PODS, SERVICE_ACCOUNTS, ApiResource
 from slipway.cluster.environment.embedded import EmbeddedCluster
 from slipway.cluster.environment.options import ClusterOptions
+from slipway.cluster.exchange import Request, Response
 from slipway.cluster.status import StatusError
 
 Object = dict[str, Any]
@@ -98,3 +99,72 @@ async def test_a_schedule_names_no_time_zone(client: Client) -> None:
         'CronJob.batch "a" is invalid: spec.schedule: Invalid value: "TZ=UTC * * * * *": cannot use TZ or CRON_TZ in'
         " schedule, use timeZone field instead"
     )
+
+
+async def answered(client: Client, method: str, path: str, **headers: str) -> Response:
+    place, _, query = path.partition("?")
+    fields = dict(part.split("=", 1) for part in query.split("&")) if query else {}
+    return await client.raw(method, place, query=fields, headers=headers)
+
+
+async def message(client: Client, method: str, path: str) -> tuple[int, str]:
+    answer = await answered(client, method, path)
+    assert isinstance(answer.body, bytes)
+    return answer.status, json.loads(answer.body).get("message", "")
+
+
+async def test_what_is_in_all_namespaces_is_not_deleted_at_once(client: Client) -> None:
+    await client.create(SERVICE_ACCOUNTS, {"metadata": METADATA})
+    status, _ = await message(client, "DELETE", "/api/v1/serviceaccounts")
+    assert status == 405
+    assert (await client.get(SERVICE_ACCOUNTS, "a", "default"))["metadata"]["name"] == "a"
+    status, _ = await message(client, "DELETE", "/api/v1/namespaces/default/serviceaccounts")
+    assert status == 200
+
+
+@pytest.mark.parametrize(
+    ("token", "why"),
+    [
+        ("abc", "invalid character 'i' looking for beginning of value"),
+        ("a!b", "illegal base64 data at input byte 1"),
+        ("abcde", "illegal base64 data at input byte 4"),
+        ("e30", "server does not recognize this encoded version "),
+        (
+            "eyJ2IjoibWV0YS5rOHMuaW8vdjEifQ",
+            "incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
+        ),
+        ("eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MX0", "encoded start key empty (version meta.k8s.io/v1)"),
+    ],
+)
+async def test_continue_tokens_that_are_none(client: Client, token: str, why: str) -> None:
+    assert await message(client, "GET", f"/api/v1/pods?continue={token}") == (
+        400,
+        f"invalid continue token: continue key is not valid: {why}",
+    )
+
+
+async def test_numbers_that_are_too_large(client: Client) -> None:
+    assert await message(client, "GET", "/api/v1/pods?limit=9999999999999999999") == (
+        400,
+        'strconv.ParseInt: parsing "9999999999999999999": value out of range',
+    )
+
+
+async def test_any_word_but_false_asks_for_a_watch(client: Client) -> None:
+    answer = await answered(client, "GET", "/api/v1/pods?watch=maybe&timeoutSeconds=1")
+    assert not isinstance(answer.body, bytes)
+    assert isinstance((await answered(client, "GET", "/api/v1/pods?watch=False")).body, bytes)
+
+
+async def test_initial_events_may_come_without_bookmarks(client: Client) -> None:
+    path = "/api/v1/pods?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=1"
+    assert (await answered(client, "GET", path)).status == 200
+
+
+async def test_credentials_of_an_unknown_kind_are_none(client: Client) -> None:
+    options = ClusterOptions(nodes=0, controllers=False, scheduler=False, listen=False)
+    async with EmbeddedCluster(options) as cluster:
+        request = Request("GET", "/api/v1/pods", headers={"authorization": "Basic YTpi"})
+        assert (await cluster.plane.api.handle(request)).status == 403  # as anonymous
+        request = Request("GET", "/api/v1/pods", headers={"authorization": "Bearer nobody"})
+        assert (await cluster.plane.api.handle(request)).status == 401

@@ -59,7 +59,7 @@ class Authenticator:
                 return self._by_token(token)
         if request.peer.certificate is not None:
             return with_authenticated(self._by_certificate(request.peer.certificate))
-        if scheme or not self.anonymous:
+        if not self.anonymous:
             raise unauthorized()
         return ANONYMOUS
 

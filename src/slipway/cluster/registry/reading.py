@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.registry.registry import Registry
 from slipway.cluster.registry.selectors import Selection, select
+from slipway.cluster.schema.json_bodies import BadJson, parse_json
 from slipway.cluster.status import FieldError, StatusError, bad_request, expired, invalid, not_found
 from slipway.cluster.store import Compacted, Record, Store
 
@@ -110,12 +111,6 @@ def check_list_options(call: Call) -> None:
                     "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
                 )
             )
-        if options.send_initial_events and not options.allow_watch_bookmarks:
-            errors.append(
-                forbidden(
-                    "allowWatchBookmarks", "sendInitialEvents requires setting allowWatchBookmarks to true"
-                )
-            )
     else:
         if options.send_initial_events is not None:
             errors.append(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
@@ -156,26 +151,42 @@ def _forbid(field: str, detail: str) -> FieldError:
     return FieldError("FieldValueForbidden", field, detail=detail)
 
 
+_CONTINUE_VERSION = "meta.k8s.io/v1"
+
+
 def _encode_continue(revision: int, last_key: str) -> str:
     token = json.dumps(
-        {"v": "meta.k8s.io/v1", "rv": revision, "start": last_key + "\0"}, separators=(",", ":")
+        {"v": _CONTINUE_VERSION, "rv": revision, "start": last_key + "\0"}, separators=(",", ":")
     )
     return base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
 
 
 def _decode_continue(token: str) -> tuple[int, str]:
+    def wrong(why: str) -> StatusError:
+        return bad_request(f"invalid continue token: continue key is not valid: {why}")
+
+    if not re.fullmatch(r"[A-Za-z0-9_-]*", token) or len(token) % 4 == 1:
+        raise wrong(f"illegal base64 data at input byte {_illegal(token)}")
+    body = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     try:
-        data = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    except (binascii.Error, ValueError, UnicodeDecodeError):
-        raise bad_request("continue key is not valid: illegal base64 data at input byte 0") from None
-    if not isinstance(data, dict) or data.get("v") != "meta.k8s.io/v1":
-        raise bad_request("continue key is not valid: server does not recognize this encoded version")
+        data = parse_json(body)
+    except BadJson as error:
+        raise wrong(str(error)) from None
+    version = data.get("v", "") if isinstance(data, dict) else ""
+    if not isinstance(data, dict) or version != _CONTINUE_VERSION:
+        raise wrong(f"server does not recognize this encoded version {version}")
     revision, start = data.get("rv"), data.get("start")
     if not isinstance(revision, int) or revision == 0:
-        raise bad_request("continue key is not valid: incorrect encoded start resourceVersion")
+        raise wrong(f"incorrect encoded start resourceVersion (version {version})")
     if not isinstance(start, str) or not start:
-        raise bad_request("continue key is not valid: encoded start key empty")
+        raise wrong(f"encoded start key empty (version {version})")
     return revision, start
+
+
+def _illegal(token: str) -> int:
+    """Where a token is no base64 any more."""
+    found = re.search(r"[^A-Za-z0-9_-]", token)
+    return found.start() if found else len(token) - 1
 
 
 async def list_page(registry: Registry, definition: Definition, call: Call) -> Listing:

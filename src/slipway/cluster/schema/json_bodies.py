@@ -35,11 +35,37 @@ class BadJson(ValueError):
 def parse_json(body: bytes) -> Any:
     """The value; objects with repeated members are `RepeatedMembers`. BadJson if it cannot be read."""
     try:
-        return json.loads(body, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        # Bytes and escapes that are no text are replaced, as Go does it.
+        text = _ESCAPES.sub(_no_lone_surrogate, body.decode("utf-8", "replace"))
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
     except RecursionError:
         raise BadJson("exceeded max depth") from None
     except ValueError:
         raise BadJson(syntax_error(body) or "invalid JSON") from None
+
+
+_ESCAPES = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
+
+
+def _no_lone_surrogate(found: re.Match[str]) -> str:
+    return "\\ufffd" if found["lone"] else found[0]
+
+
+def whole_text(value: Any) -> Any:
+    """The value with every half of a surrogate pair in its texts replaced."""
+    if isinstance(value, str):
+        return (
+            value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        )
+    if isinstance(value, list):
+        return [whole_text(item) for item in value]
+    if isinstance(value, RepeatedMembers):
+        return RepeatedMembers([(whole_text(name), whole_text(item)) for name, item in value.pairs])
+    if isinstance(value, dict):
+        return {whole_text(name): whole_text(item) for name, item in value.items()}
+    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
@@ -116,6 +142,8 @@ def _quoted(character: str) -> str:
         return r"'\''"
     if character == '"':
         return "'\"'"
+    if not character.isascii():  # Go shows the first of its bytes
+        character = chr(character.encode("utf-8", "replace")[0])
     shown = json.dumps(character, ensure_ascii=False)[1:-1]
     return f"'{shown}'"
 

@@ -54,7 +54,6 @@ _METHOD_VERBS: dict[str, Verb] = {
     "DELETE": "delete",
 }
 PROXY = "proxy"  # the sub-resource that takes more methods than others
-_TRUE = {"true", "1", "True"}
 # Watches without timeoutSeconds end after a random time between this and twice this, as the API server's do.
 MIN_WATCH_SECONDS = 1800.0
 
@@ -352,7 +351,7 @@ def _flag(query: str, name: str) -> bool:
     for part in query.split("&"):
         key, _, value = part.partition("=")
         if key == name:
-            return value in _TRUE
+            return value.lower() not in {"false", "0"}  # as every text that is not one of these
     return False
 
 

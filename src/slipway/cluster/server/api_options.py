@@ -21,6 +21,8 @@ _OPTIONS_KIND = {
 def _integer(text: str) -> int:
     if not re.fullmatch(r"[+-]?\d+", text):
         raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    if len(text) > 20 or not -(2**63) <= int(text) < 2**63:
+        raise bad_request(f'strconv.ParseInt: parsing "{text}": value out of range')
     return int(text)
 
 
@@ -104,15 +106,10 @@ def check_write_options(options: Options, verb: str, *, apply: bool) -> None:
         errors.append(
             FieldError("FieldValueTooLong", "fieldManager", detail="may not be more than 128 bytes")
         )
-    elif any(not character.isprintable() for character in options.field_manager):
-        errors.append(
-            FieldError(
-                "FieldValueInvalid",
-                "fieldManager",
-                options.field_manager,
-                "should only contain printable characters",
-            )
-        )
+    for at, character in enumerate(options.field_manager):
+        if not character.isprintable():
+            why = f"invalid character U+{ord(character):04X} (at position {at})"
+            errors.append(FieldError("FieldValueInvalid", "fieldManager", options.field_manager, why))
     if options.field_validation not in {"", "Ignore", "Warn", "Strict"}:
         errors.append(
             FieldError(

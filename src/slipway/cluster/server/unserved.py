@@ -34,9 +34,7 @@ def misplaced(resource: Resource, target: Target, verb: str) -> Response | None:
         return None
     if resource.custom:
         return page_not_found()
-    if verb == "deletecollection":
-        return None
-    if target.name or verb != "create":
+    if target.name or verb not in {"create", "deletecollection"}:
         raise resource_not_found()
     raise method_not_allowed()
 

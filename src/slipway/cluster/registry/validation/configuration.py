@@ -31,7 +31,7 @@ def config_map_errors(found: Findings, obj: Object, old: Object | None) -> None:
         found.named(f"binaryData[{key}]", key, config_key)
         size += len(value or "") * 3 // 4
     if size > MAXIMUM_SIZE:
-        found.too_long("", MAXIMUM_SIZE)
+        found.too_long("[]", MAXIMUM_SIZE)  # the path of a field without a name
     if old is not None and old.get("immutable"):
         if not obj.get("immutable"):
             found.forbidden("immutable", _IMMUTABLE)

@@ -1,0 +1,104 @@
+"""Bodies that are made to harm, or that only look like text: each was answered with 500, or worse, before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slipway.cluster.exchange import Request
+from slipway.cluster.schema.json_bodies import BadJson, parse_json
+from slipway.cluster.server.api_bodies import apply_body, object_body
+from slipway.cluster.server.yaml_bodies import yaml_bytes, yaml_value
+from slipway.cluster.status import StatusError
+
+Object = dict[str, Any]
+
+
+def read(body: bytes, media: str = "application/yaml") -> Object:
+    return object_body(Request("POST", "/", "", {"content-type": media}, body), "ConfigMap")
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (rb'{"a":"\ud800"}', {"a": "\ufffd"}),
+        (rb'{"a":"\ud83d\ude00 \\ud800"}', {"a": "\U0001f600 \\ud800"}),
+        (rb'{"\udc00":1}', {"\ufffd": 1}),
+        (b'{"a":"\xff"}', {"a": "\ufffd"}),
+    ],
+)
+def test_what_is_no_text_in_json_is_replaced_as_go_replaces_it(body: bytes, value: Object) -> None:
+    assert parse_json(body) == value
+
+
+def test_a_byte_order_mark_is_no_json() -> None:
+    with pytest.raises(BadJson, match="invalid character 'ï' looking for beginning of value"):
+        parse_json(b"\xef\xbb\xbf{}")
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b"data: {1: b, true: c, null: d}", {"data": {"1": "b", "true": "c", "null": "d"}}),
+        (b"a: 2026-01-01\nb: 2026-01-01T00:00:00Z", {"a": "2026-01-01", "b": "2026-01-01T00:00:00Z"}),
+        (b"a: !!binary aGk=", {"a": "hi"}),
+        (b"a: !!set {x, y}", {"a": {"x": None, "y": None}}),
+        (b"a: !!python/object:os.system x", {"a": "x"}),
+        (b"a: &d {x: 1}\nb: {<<: *d, y: 2}", {"a": {"x": 1}, "b": {"x": 1, "y": 2}}),
+        (b"a: b\n---\na: c", {"a": "b"}),
+    ],
+)
+def test_yaml_says_what_json_could_say(body: bytes, value: Object) -> None:
+    assert read(body) == value
+
+
+def laughs(levels: int) -> bytes:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels)]
+    return "\n".join(lines).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"a: &x [*x]", "contains itself"),
+        (b"a: &x {b: {c: *x}}", "contains itself"),
+        (laughs(10), "document contains excessive aliasing"),
+        (b"? [a]\n: b", "invalid map key"),
+        (b"a: .inf", "json: unsupported value: "),
+        (b"a: [" * 3000, "yaml: "),
+    ],
+)
+def test_yaml_that_cannot_be_json_is_refused(body: bytes, why: str) -> None:
+    with pytest.raises(StatusError, match=why) as refused:
+        read(body)
+    assert refused.value.code == 400
+    with pytest.raises(StatusError, match=why) as refused:
+        apply_body(Request("PATCH", "/", "", {}, body))
+    assert refused.value.code == 400
+
+
+def test_repeated_keys_of_yaml_are_noticed() -> None:
+    from slipway.cluster.schema.json_bodies import repeated_members
+
+    assert repeated_members(read(b"data:\n  a: b\n  a: c")) == ['duplicate field "data.a"']
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Z"])),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text("abc", min_size=1), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_what_is_written_as_yaml_is_read_again(value: Any) -> None:
+    assert yaml_value(yaml_bytes(value)) == value
