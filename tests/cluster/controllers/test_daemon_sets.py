@@ -4,9 +4,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from slipway.cluster.client.client import PatchType
 from slipway.cluster.client.objects import condition_of, labels_of
 from slipway.cluster.client.resources import CONTROLLER_REVISIONS, DAEMON_SETS, NODES, PODS
+from slipway.cluster.controllers.daemonset import View, step
+from slipway.cluster.controllers.writes import Create
 
 Play = Callable[..., None]
 
@@ -148,3 +152,26 @@ def test_revisions_tell_why_the_template_changed(play: Play) -> None:
         assert revision["metadata"]["annotations"]["kubernetes.io/change-cause"] == "first try"
 
     play(story)
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_a_daemon_that_ended_because_it_is_deleted_did_not_fail_and_is_replaced(phase: str) -> None:
+    owner = {"apiVersion": "apps/v1", "kind": "DaemonSet", **daemon_set()}
+    owner["metadata"] |= {"namespace": "default", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    pod = {
+        "metadata": {
+            "name": "agent-1",
+            "namespace": "default",
+            "uid": "p",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "deletionTimestamp": "2026-01-01T00:00:01Z",
+            "ownerReferences": [{"kind": "DaemonSet", "name": "agent", "uid": "u", "controller": True}],
+        },
+        "spec": {"nodeName": "node-1"},
+        "status": {"phase": phase},
+    }
+    node = {"metadata": {"name": "node-1"}, "spec": {}, "status": {}}
+    plan = step(View(owner, [pod], [node], [], now=0.0))
+    assert [event.reason for event in plan.events] == []
+    made = [write for write in plan.writes if isinstance(write, Create) and write.resource == PODS]
+    assert len(made) == 1

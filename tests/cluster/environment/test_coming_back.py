@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
+import shutil
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from slipway.cluster import ClusterError, ClusterOptions, EmbeddedCluster
-from slipway.cluster.client.resources import SERVICES
+from slipway.cluster.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, SERVICES
 from slipway.cluster.environment.cluster_identity import ClusterIdentity, IdentityError
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -31,6 +34,51 @@ async def test_services_keep_their_addresses_and_credentials_stay_valid(tmp_path
         assert (cluster.ca, cluster.options.service_range, cluster.options.pod_range) == before
         web = await cluster.client().get(SERVICES, "web", "default")
         assert web["spec"]["clusterIP"] == made["spec"]["clusterIP"]
+
+
+async def test_what_pods_wrote_to_claims_stays_beside_the_state(tmp_path: Path) -> None:
+    state, folder = tmp_path / "state", tmp_path / "data"
+
+    async def until(check: Callable[[], Awaitable[bool]]) -> None:
+        async with asyncio.timeout(60):
+            while True:
+                if await check():
+                    return
+                await asyncio.sleep(0.02)
+
+    async def run(cluster: EmbeddedCluster, name: str) -> str:
+        client = cluster.client()
+
+        async def is_over() -> bool:
+            return (await client.get(PODS, name, "default"))["status"]["phase"] == "Succeeded"
+
+        container = {"name": "c", "image": "busybox", "command": ["true"]}
+        volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "kept"}}]
+        spec = {"restartPolicy": "Never", "containers": [container], "volumes": volumes}
+        await client.create(PODS, {"metadata": {"name": name, "namespace": "default"}, "spec": spec})
+        await until(is_over)
+        (volume,) = (await client.list(PERSISTENT_VOLUMES))["items"]
+        return str(volume["spec"]["hostPath"]["path"])
+
+    async with EmbeddedCluster(options(state)) as cluster:
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+        claim = {"metadata": {"name": "kept", "namespace": "default"}, "spec": spec}
+        await cluster.client().create(PERSISTENT_VOLUME_CLAIMS, claim)
+        place = Path(await run(cluster, "writer"))
+        (place / "word").write_text("kept")
+    assert place.is_relative_to(tmp_path / "state.claims")
+    shutil.rmtree(folder)  # as `slipway down` does
+    async with EmbeddedCluster(options(state)) as cluster:
+        assert await run(cluster, "reader") == str(place)
+        assert (place / "word").read_text() == "kept"
+        await cluster.client().delete(PERSISTENT_VOLUME_CLAIMS, "kept", "default")
+        for name in ("writer", "reader"):
+            await cluster.client().delete(PODS, name, "default")
+
+        async def is_gone() -> bool:
+            return not place.exists()
+
+        await until(is_gone)
 
 
 async def test_another_range_for_services_that_have_addresses_is_refused(tmp_path: Path) -> None:

@@ -48,9 +48,10 @@ async def test_an_unknown_name_fails_and_says_what_to_do(images: Images) -> None
     with pytest.raises(ImageError) as caught:
         await images.resolve("example.com/app:1", "Never")
     assert caught.value.reason == "ErrImageNeverPull"
-    with pytest.raises(ImageError) as caught:
-        await images.resolve("not a name")
-    assert caught.value.reason == "InvalidImageName"
+    for wrong in ("not a name", "", "app/UPPER", "a//b", "app:", "app:-1", "app@sha256:12"):
+        with pytest.raises(ImageError) as caught:
+            await images.resolve(wrong)
+        assert caught.value.reason == "InvalidImageName"
 
 
 async def test_a_row_added_later_is_seen_at_the_next_pull(

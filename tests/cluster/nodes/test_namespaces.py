@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from slipway.cluster.client.client import PatchType
-from slipway.cluster.client.resources import CONFIG_MAPS, PODS
+from slipway.cluster.client.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, SECRETS
 from slipway.cluster.nodes.namespaces import cgroups
 
 Pods = Any
@@ -104,14 +104,14 @@ async def test_config_maps_change_in_running_pods(namespace_pods: Pods) -> None:
     await client.create(
         CONFIG_MAPS, {"metadata": {"name": "c", "namespace": "default"}, "data": {"colour": "green"}}
     )
-    mounts = [{"name": "c", "mountPath": "/etc/c", "readOnly": True}]
+    mounts = [{"name": "c", "mountPath": "/etc/c"}]
     await namespace_pods.create(
         "conf", shell("sleep 60", volumeMounts=mounts), volumes=[{"name": "c", "configMap": {"name": "c"}}]
     )
     await namespace_pods.running("conf")
     assert await namespace_pods.run("conf", "cat", "/etc/c/colour") == (0, "green")
     code, _ = await namespace_pods.run("conf", "touch", "/etc/c/new")
-    assert code != 0, "the mount is read-only"
+    assert code != 0, "such mounts are read-only, whether they say so or not"
     await client.patch(CONFIG_MAPS, "c", "default", {"data": {"colour": "blue"}}, PatchType.MERGE)
     async with asyncio.timeout(30):
         while True:
@@ -128,6 +128,51 @@ async def test_users_groups_and_read_only_roots_are_kept(namespace_pods: Pods) -
     text = await namespace_pods.output("user", container)
     assert text.splitlines()[:2] == ["1234", "2345"]
     assert text.endswith("refused\n")
+
+
+async def test_volumes_belong_to_the_group_that_the_pod_asks_for(namespace_pods: Pods) -> None:
+    secret = {"metadata": {"name": "s", "namespace": "default"}, "stringData": {"key": "word"}}
+    await namespace_pods.client.create(SECRETS, secret)
+    mounts = [{"name": "v", "mountPath": "/v"}, {"name": "s", "mountPath": "/s"}]
+    container = shell(
+        "touch /v/made; stat -c %g /v/made; cat /s/key; stat -Lc %a.%g /s/key", volumeMounts=mounts
+    )
+    text = await namespace_pods.output(
+        "grouped",
+        container,
+        securityContext={"runAsUser": 1234, "runAsGroup": 2345, "fsGroup": 3456},
+        volumes=[
+            {"name": "v", "emptyDir": {}},
+            {"name": "s", "secret": {"secretName": "s", "defaultMode": 0o400}},
+        ],
+    )
+    assert text == "3456\nword440.3456\n"
+
+
+async def test_a_pod_of_a_subdomain_knows_its_whole_name(namespace_pods: Pods) -> None:
+    text = await namespace_pods.output("whole", shell("hostname; hostname -f"), hostname="a", subdomain="b")
+    assert text == "a\na.b.default.svc.cluster.local\n"
+    text = await namespace_pods.output(
+        "long", shell("hostname"), hostname="a", subdomain="b", setHostnameAsFQDN=True
+    )
+    assert text == "a.b.default.svc.cluster.local\n"
+    text = await namespace_pods.output("node", shell("hostname"), hostname="a", hostNetwork=True)
+    assert text == f"{namespace_pods.cluster.options.name}-1\n"
+
+
+async def test_a_claims_folder_can_be_written_by_any_user(namespace_pods: Pods) -> None:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+    claim = {"metadata": {"name": "c", "namespace": "default"}, "spec": spec}
+    await namespace_pods.client.create(PERSISTENT_VOLUME_CLAIMS, claim)
+    container = shell("echo mine > /c/file; cat /c/file", volumeMounts=[{"name": "c", "mountPath": "/c"}])
+    text = await namespace_pods.output(
+        "writer",
+        container,
+        nodeName="",  # the volume waits for the scheduler's choice
+        securityContext={"runAsUser": 1234},
+        volumes=[{"name": "c", "persistentVolumeClaim": {"claimName": "c"}}],
+    )
+    assert text == "mine\n"
 
 
 async def test_a_program_that_is_not_there_is_a_start_error(namespace_pods: Pods) -> None:

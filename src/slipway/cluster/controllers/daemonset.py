@@ -143,7 +143,8 @@ def _manage(view: View, plan: Plan, by_node: Mapping[str, list[Object]], digest:
     for node in view.nodes:
         name = name_of(node)
         should_run, may_stay = wants(view.owner, node)
-        pods = by_node.get(name, [])
+        # One that has ended and is being deleted has given up its place, and did not fail: it was told to end.
+        pods = [pod for pod in by_node.get(name, []) if not (is_deleting(pod) and _has_ended(pod))]
         if not may_stay:
             for pod in pods:
                 _delete(view, plan, pod)
@@ -173,6 +174,10 @@ def _manage(view: View, plan: Plan, by_node: Mapping[str, list[Object]], digest:
             for pod in pods:
                 if not pod["spec"].get("nodeName"):
                     _delete(view, plan, pod)  # made for a node that is gone; the rest is pod GC's
+
+
+def _has_ended(pod: Object) -> bool:
+    return podlist.phase(pod) in {"Failed", "Succeeded"}
 
 
 def _is_surging(view: View) -> bool:

@@ -294,6 +294,7 @@ class VolumeBinder(Controller):
 def _make_folder(folder: Path) -> None:
     """In the loop's own thread: it takes microseconds, and virtual time would run on beside another thread."""
     folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o777)  # as the usual provisioners do: pods run as whichever user they like
 
 
 def _remove_folder(folder: Path) -> Iterator[None]:

@@ -208,7 +208,7 @@ class EmbeddedCluster:
                 self.clock,
                 self._plane.signer,
                 self._authority,
-                self.data_folder() / "claims",
+                self._claims_folder(),
             )
             await self._begin(runner)
             self._controllers = runner
@@ -273,6 +273,11 @@ class EmbeddedCluster:
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix=f"slipway-{self.options.name}-")
         return Path(self._folder.name)
+
+    def _claims_folder(self) -> Path:
+        """Where claims get their folders: beside the state, whose volumes name them, and which outlives all else."""
+        state = self.options.state
+        return self.data_folder() / "claims" if state is None else state.with_name(f"{state.name}.claims")
 
     async def stop(self) -> None:
         """Stop everything; harmless when stopped already."""

@@ -35,8 +35,7 @@ async def container_request(
 ) -> ContainerRequest:
     """ConfigError for references that cannot be resolved, MountError for sub-paths that cannot be."""
     env = dict(image.env)
-    hostname = hostname_of(pod)
-    env["HOSTNAME"] = hostname
+    env["HOSTNAME"] = hostname_of(pod, around)
     lookup = around.find(pod["metadata"]["namespace"])
     given = await environment(pod, container, lookup, around.services(), status, around.allocatable)
     env.update(given)
@@ -150,8 +149,32 @@ def _passwd(image: Image) -> Iterable[str]:
     return []
 
 
-def hostname_of(pod: Object) -> str:
+def hostname_of(pod: Object, around: Surroundings) -> str:
+    """What the pod's containers call the machine that they are on."""
+    spec = pod["spec"]
+    if spec.get("hostNetwork"):
+        return str(around.node)
+    if spec.get("setHostnameAsFQDN") and (long := _long_name(pod, around)):
+        return long
+    return _short_name(pod)
+
+
+def _short_name(pod: Object) -> str:
     return str(pod["spec"].get("hostname") or pod["metadata"]["name"])[:63].rstrip("-.")
+
+
+def _own_names(pod: Object, around: Surroundings) -> tuple[str, ...]:
+    if pod["spec"].get("hostNetwork"):
+        return (hostname_of(pod, around),)
+    return tuple(filter(None, (_long_name(pod, around), _short_name(pod))))
+
+
+def _long_name(pod: Object, around: Surroundings) -> str:
+    """The pod's name in the cluster's domain; empty without a subdomain."""
+    subdomain = pod["spec"].get("subdomain")
+    if not subdomain:
+        return ""
+    return f"{_short_name(pod)}.{subdomain}.{pod['metadata']['namespace']}.svc.{around.dns.domain}"
 
 
 def sandbox_request(pod: Object, state: PodState, around: Surroundings) -> SandboxRequest:
@@ -163,7 +186,8 @@ def sandbox_request(pod: Object, state: PodState, around: Surroundings) -> Sandb
         pod=meta["name"],
         uid=meta["uid"],
         node=around.node,
-        hostname=hostname_of(pod),
+        hostname=hostname_of(pod, around),
+        own_names=_own_names(pod, around),
         folder=around.pod_folder(pod),
         host_network=bool(spec.get("hostNetwork")),
         nameservers=nameservers,

@@ -11,6 +11,7 @@ import asyncio
 import fnmatch
 import hashlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -28,6 +29,13 @@ _WORDS = {
     "{bin}": str(Path(sys.executable).parent),
     "{data}": str(Path(__file__).parent / "data"),
 }
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+# As distribution/reference has it: [domain/]path[:tag][@digest]
+_REFERENCE = re.compile(
+    rf"(?:(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d+)?/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?"
+    r"(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?",
+    re.ASCII,
+)
 
 
 class ImageError(Exception):
@@ -153,7 +161,7 @@ class Images:
 
     async def resolve(self, name: str, policy: str = "IfNotPresent") -> Image:
         """The image; ImageError when no row serves the name or what the row names is not there."""
-        if not name or name != name.strip() or any(char.isspace() for char in name):
+        if not _REFERENCE.fullmatch(name):
             raise ImageError(
                 "InvalidImageName",
                 f'Failed to apply default image tag "{name}": couldn\'t parse image name "{name}":'

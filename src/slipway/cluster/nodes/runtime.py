@@ -33,6 +33,7 @@ class SandboxRequest:
     uid: str
     node: str
     hostname: str
+    own_names: tuple[str, ...]  # in the pod's /etc/hosts beside its address
     folder: Path
     host_network: bool = False
     nameservers: tuple[str, ...] = ()

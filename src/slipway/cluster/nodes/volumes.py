@@ -57,11 +57,18 @@ class Volumes:
     mint: MintToken
     allocatable: Mapping[str, str]
     roots: dict[str, Path] = field(default_factory=dict)
+    read_only: set[str] = field(default_factory=set)  # whatever their mounts say
     token_lifetime: int | None = None
 
     async def prepare(self, pod: Object) -> None:
+        group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
         for volume in pod["spec"].get("volumes") or ():
-            self.roots[volume["name"]] = await self._prepare_one(pod, volume)
+            name = volume["name"]
+            self.roots[name] = await self._prepare_one(pod, volume)
+            if _is_read_only(volume):
+                self.read_only.add(name)
+            if group is not None and "emptyDir" in volume:
+                _give_to_group(self.roots[name], group, 0o2070)
 
     async def refresh(self, pod: Object) -> None:
         """Bring files of ConfigMaps, Secrets and the pod's own fields up to date."""
@@ -81,7 +88,8 @@ class Volumes:
             sub = mount.get("subPath") or expand(mount.get("subPathExpr") or "", env)
             if sub:
                 source = _beneath(source, sub, mount["name"])
-            mounts.append(Mount(source, mount["mountPath"], bool(mount.get("readOnly"))))
+            read_only = bool(mount.get("readOnly")) or mount["name"] in self.read_only
+            mounts.append(Mount(source, mount["mountPath"], read_only))
         return tuple(sorted(mounts, key=lambda mount: mount.target.count("/")))
 
     async def _prepare_one(self, pod: Object, volume: Object) -> Path:
@@ -127,7 +135,8 @@ class Volumes:
         except ConfigError as error:
             raise MountError(name, str(error)) from None
         root: Path = self.folder / "volumes" / name
-        await asyncio.to_thread(write_atomically, root, files)
+        group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
+        await asyncio.to_thread(write_atomically, root, files, group)
         return root
 
     async def _projected(self, pod: Object, name: str, projected: Object) -> dict[str, File]:
@@ -185,9 +194,11 @@ def binary_data(kind: str, obj: Object) -> dict[str, bytes]:
     return data | {key: base64.b64decode(value) for key, value in (obj.get("binaryData") or {}).items()}
 
 
-def write_atomically(root: Path, files: Mapping[str, File]) -> None:
-    """Make `root` hold exactly these files; a reader sees the old ones or the new ones."""
+def write_atomically(root: Path, files: Mapping[str, File], group: int | None = None) -> None:
+    """Make `root` hold exactly these files; a reader sees the old ones or the new ones. `group` may read them."""
     root.mkdir(parents=True, exist_ok=True)
+    if group is not None:
+        files = {path: File(file.data, file.mode | 0o440) for path, file in files.items()}
     current = root / "..data"
     if current.exists() and _same(current, files):
         return
@@ -200,6 +211,8 @@ def write_atomically(root: Path, files: Mapping[str, File]) -> None:
         place = fresh / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(file.data)
+        if group is not None:
+            _give_to_group(place, group)
         place.chmod(file.mode)
     pointer = root / "..data_tmp"
     pointer.unlink(missing_ok=True)
@@ -225,6 +238,19 @@ def _same(current: Path, files: Mapping[str, File]) -> bool:
         path.read_bytes() == files[name].data and (path.stat().st_mode & 0o7777) == files[name].mode
         for name, path in there.items()
     )
+
+
+def _is_read_only(volume: Object) -> bool:
+    """Files that others write, and claims that the pod says it only reads."""
+    claim = volume.get("persistentVolumeClaim") or {}
+    return any(kind in volume for kind in _FILES) or bool(claim.get("readOnly"))
+
+
+def _give_to_group(path: Path, group: int, rights: int = 0) -> None:
+    """What fsGroup asks for; without root's rights things stay as they are, and readable by all."""
+    with contextlib.suppress(PermissionError):
+        os.chown(path, -1, group)
+        path.chmod(path.stat().st_mode | rights)
 
 
 def _folder(path: Path, mode: int | None = None) -> Path:

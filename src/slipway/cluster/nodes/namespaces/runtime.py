@@ -257,7 +257,7 @@ def _write_files(request: SandboxRequest, address: str) -> None:
     folder = request.folder / "etc"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "hostname").write_text(f"{request.hostname}\n")
-    hosts = _HOSTS + f"{address}\t{request.hostname}\n"
+    hosts = _HOSTS + "\t".join((address, *request.own_names)) + "\n"
     if request.hosts:
         hosts += "\n# Entries added by HostAliases.\n"
         hosts += "".join(f"{ip}\t" + "\t".join(names) + "\n" for ip, names in request.hosts)
