@@ -290,3 +290,20 @@ def test_import_says_which_objects_were_refused(slipway: Shell, tmp_path: Path) 
     done = slipway("import", str(bad), "one")
     assert (done.returncode, done.stdout) == (2, "")
     assert f"slipway import: {bad}, document 1: is list, not an object" in done.stderr
+
+
+def test_a_dump_of_a_running_cluster_has_its_servers_log_and_overwrites_nothing(
+    slipway: Shell, tmp_path: Path
+) -> None:
+    up(slipway, "one")
+    path = tmp_path / "dump"
+    assert slipway.ok("dump", "one", "--output", str(path)).startswith(f"{path}: ")
+    assert (path / "server.log").read_text()
+    assert "name: one-1" in (path / "objects" / "_cluster" / "nodes.yaml").read_text()
+    again = slipway("dump", "one", "--output", str(path))
+    assert again.returncode == 2
+    assert "is not empty: name a new folder, or a file that ends with .tar.gz" in again.stderr
+    missing = slipway("dump", "two", "--output", str(tmp_path / "other.tar.gz"))
+    assert missing.returncode == 1
+    assert "no cluster 'two' is running" in missing.stderr
+    assert not (tmp_path / "other.tar.gz").exists()

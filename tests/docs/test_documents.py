@@ -55,6 +55,16 @@ def test_the_example_of_virtual_time_runs_as_it_stands(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize("page", ["how-to/test-an-operator.md", "how-to/break-the-api-server.md"])
+def test_the_examples_of_testing_operators_run_as_they_stand(tmp_path: Path, page: str) -> None:
+    [example] = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+    (tmp_path / "test_example.py").write_text(example)
+    (tmp_path / "docs").symlink_to(DOCS)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_example.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_behaviour_file_of_the_documents_is_accepted(tmp_path: Path) -> None:
     from slipway.cluster.nodes.simulated import read_book
 

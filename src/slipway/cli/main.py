@@ -23,6 +23,7 @@ COMMANDS = {
     "logs": "show what a cluster's control plane said",
     "export": "write what was made in a cluster as YAML",
     "import": "make the objects of a YAML file in a cluster",
+    "dump": "write all that a cluster can tell of its state, for support",
     "roles": "print the smallest roles that allow what a caller did",
     "images": "say what image names stand for on this machine",
     "doctor": "check this machine, and remove leftovers of clusters that were killed",

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from slipway.cluster.environment.dump_files import dump_files
+from slipway.cluster.environment.dumping import Limits, Summary, dump
 from slipway.cluster.environment.embedded import ClusterError, EmbeddedCluster
 from slipway.cluster.environment.kubeconfig import write_private
 from slipway.cluster.environment.options import ClusterOptions
@@ -130,6 +132,11 @@ class Cluster:
 
         objects = read_documents(text, "text")
         return self.run(import_objects(self.embedded.client("slipway-import"), objects))
+
+    def dump(self, path: Path, limits: Limits | None = None) -> Summary:
+        """Write a support dump to a new folder, or to a new file that ends with .tar.gz; what it holds and lacks."""
+        with dump_files(path) as files:
+            return self.run(dump(self.embedded.client("slipway-dump"), files, limits=limits))
 
     def stop(self) -> None:
         if self._loop is None:
