@@ -321,3 +321,15 @@ async def test_a_hybrids_house_is_what_it_says_itself_also_under_the_name_of_str
     application = run({"port": hybrid.port, "smart_meter": True})
     snapshot = (await application.collector.collect()).snapshot
     assert (snapshot.value("load_power"), snapshot.value("meter_power")) == (56, 138)
+
+
+@pytest.mark.parametrize(("model", "doubted"), [("SG110CX", 1), ("SH10RT", 0), ("sh10rt", 0)])
+async def test_a_model_in_the_config_that_is_not_the_inverters_is_doubted_once(
+    run, hybrid, caplog, model, doubted
+):
+    application = run({"port": hybrid.port, "model": model})
+    for _ in range(3):
+        await application.collector.collect()
+    assert (
+        caplog.text.count(f"the config file says model: {model}, the inverter says it is SH10RT") == doubted
+    )

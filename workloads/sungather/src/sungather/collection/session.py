@@ -93,6 +93,7 @@ class Session:
         self._plan_device: Device | None = None
         self._hidden: frozenset[Register] = frozenset()
         self._ahead: timedelta | None = None
+        self._doubted = False
         self._penalties: dict[tuple[Kind, int], tuple[int, float]] = {}
 
     @property
@@ -223,6 +224,7 @@ class Session:
             else (before.output_type if before else None),
         )
         self._announce(before, identity)
+        self._doubt_configured_model(code)
         self.identity = identity
         return identity
 
@@ -239,6 +241,21 @@ class Session:
                 "POST /api/dump-registers, or set inverter: model: in the config file",
                 now.device.code,
                 now.device.family,
+            )
+
+    def _doubt_configured_model(self, code: Value | None) -> None:
+        """The config file's word counts, but when the inverter calls itself something else its owner should know."""
+        configured = self.configured_device
+        if configured is None or self._doubted or not isinstance(code, int):
+            return
+        told = self._catalogue.device(code)
+        if told.known and told.code != configured.code:
+            self._doubted = True
+            log.warning(
+                "the config file says model: %s, the inverter says it is %s: it is read as %s; without model: it is detected",
+                configured.model,
+                told.model,
+                configured.model,
             )
 
     async def _read_all(self, plan: AdaptivePlan, words: Words, scan: Scan) -> None:
