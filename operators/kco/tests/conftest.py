@@ -3,6 +3,11 @@
 import asyncio
 import contextlib
 import importlib.util
+import os
+import pwd
+import shutil
+import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -236,3 +241,43 @@ def until() -> Callable[..., Any]:
             await asyncio.sleep(0.05)
 
     return wait
+
+
+def postgresql_programs() -> Path | None:
+    found = shutil.which("initdb")
+    if found:
+        return Path(found).parent
+    return next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
+
+
+@pytest.fixture(scope="module")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL of the test's own: private folder, free port, own user."""
+    programs = postgresql_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is missing: apt-get install postgresql")
+    folder = tmp_path_factory.mktemp("pg")
+    before: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        # PostgreSQL refuses to run as root.
+        try:
+            user = pwd.getpwnam("postgres")
+        except KeyError:
+            pytest.skip("running as root without a user postgres: apt-get install postgresql")
+        before = {"user": user.pw_uid, "group": user.pw_gid}
+        for place in (folder, *folder.parents):
+            if str(place) != "/" and "pytest" in str(place):
+                place.chmod(0o755)
+        os.chown(folder, user.pw_uid, user.pw_gid)
+    data = folder / "data"
+    quiet: dict[str, Any] = {"check": True, "capture_output": True, "cwd": "/", **before}
+    subprocess.run([programs / "initdb", "-D", data, "-U", "kco", "-A", "trust", "--no-sync"], **quiet)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+    subprocess.run(
+        [programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start"], **quiet
+    )
+    yield f"postgresql://kco@127.0.0.1:{port}/postgres"
+    subprocess.run([programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **{**quiet, "check": False})

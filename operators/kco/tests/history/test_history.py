@@ -1,12 +1,6 @@
 """Recorded states in SQLite and in a real PostgreSQL: what goes in comes out, is bounded, and can be replayed."""
 
 import asyncio
-import os
-import pwd
-import shutil
-import socket
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,46 +25,6 @@ spec:
       action: webhook
       parameters: {{url: "http://a/"}}
 """
-
-
-def postgresql_programs() -> Path | None:
-    found = shutil.which("initdb")
-    if found:
-        return Path(found).parent
-    return next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
-
-
-@pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL of the test's own: private folder, free port, own user."""
-    programs = postgresql_programs()
-    if programs is None:
-        pytest.skip("PostgreSQL is missing: apt-get install postgresql")
-    folder = tmp_path_factory.mktemp("pg")
-    before: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        # PostgreSQL refuses to run as root.
-        try:
-            user = pwd.getpwnam("postgres")
-        except KeyError:
-            pytest.skip("running as root without a user postgres: apt-get install postgresql")
-        before = {"user": user.pw_uid, "group": user.pw_gid}
-        for place in (folder, *folder.parents):
-            if str(place) != "/" and "pytest" in str(place):
-                place.chmod(0o755)
-        os.chown(folder, user.pw_uid, user.pw_gid)
-    data = folder / "data"
-    quiet: dict[str, Any] = {"check": True, "capture_output": True, "cwd": "/", **before}
-    subprocess.run([programs / "initdb", "-D", data, "-U", "kco", "-A", "trust", "--no-sync"], **quiet)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    subprocess.run(
-        [programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start"], **quiet
-    )
-    yield f"postgresql://kco@127.0.0.1:{port}/postgres"
-    subprocess.run([programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **{**quiet, "check": False})
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -137,6 +91,18 @@ def test_63_replay_says_what_the_rules_would_have_done(
     assert "1 action would have run" in said
     assert main(["history", "app", "-n", namespace, "--url", url]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_63_replay_sees_a_state_however_short_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"sqlite:///{tmp_path}/short.db"
+    manifest = tmp_path / "app.yaml"
+    manifest.write_text(MANIFEST.format(namespace="short").replace("for: 60s", "for: 0s"))
+    script = [(0, "healthy"), (101, "unhealthy"), (102, "healthy"), (103.5, "unhealthy"), (104, "healthy")]
+    asyncio.run(write(url, [state(1_700_000_000.0 + at, health, "short") for at, health in script]))
+    assert main(["replay", str(manifest), "--url", url]) == 0
+    assert "2 actions would have run" in capsys.readouterr().out
 
 
 async def test_63_the_operator_records_states_and_decisions_with_redaction(

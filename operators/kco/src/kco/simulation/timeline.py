@@ -71,6 +71,12 @@ class Simulation:
             self._next_poll += self.interval
         self.now = until
 
+    def poll(self, moment: float, instance: str = "") -> None:
+        """Poll one instance now; the next polls are an interval later."""
+        self.now = moment
+        self._poll(instance)
+        self._next_poll = moment + self.interval
+
     def _poll(self, instance: str) -> None:
         state = self._states[instance]
         if state is None:
@@ -118,9 +124,10 @@ def replay(
         if simulation is None:
             simulation = Simulation(spec, start=moment.at)
         elif moment.at > simulation.now:
-            # Up to just before the new state: it was seen by a poll, so the poll at that moment shows it.
             simulation.advance(moment.at - 1e-6)
         simulation.turn(moment.state, moment.instance)
+        # It is on record because a poll saw it then, however soon the next state came.
+        simulation.poll(moment.at, moment.instance)
     if simulation is not None:
         simulation.advance(max(until or 0.0, simulation.now + simulation.interval))
     return simulation
