@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,17 +89,7 @@ class ControlPlane:
         addresses = ServiceAddresses(registry)
         registry.conversions = Conversions(ConversionWebhooks(addresses.resolve, registry.new_uid))
         authorizer = RbacAuthorizer(registry)
-        plugins: list[Plugin] = [NamespaceLifecycle(registry)]
-        if options.service_account_admission:
-            plugins.append(ServiceAccountAdmission(registry))
-        plugins += [
-            PodPriority(registry),
-            DefaultTolerations(),
-            DefaultStorageClass(registry),
-            Webhooks(registry, addresses.resolve, authorizer),
-            NoEscalation(registry, authorizer),
-        ]
-        registry.admission = Chain(plugins)
+        registry.admission = _admission(options, registry, addresses, authorizer)
         admin_token = secrets.token_urlsafe(24)
         tokens = StaticTokens({admin_token: Identity("kubernetes-admin", (MASTERS,))})
         for token, (user, groups) in options.tokens.items():
@@ -106,18 +97,7 @@ class ControlPlane:
         signer = TokenSigner(token_key, registry)
         authenticator = Authenticator([tokens, signer], anonymous=options.anonymous)
         documents = Documents(lambda: plane.ready)
-        discovery = Discovery(definitions.catalogue, options.version, lambda: plane.address)
-        for prefix in ("/", "/api", "/apis", "/version"):
-            documents.by_prefix[prefix] = discovery
-        open_api = OpenApi(
-            definitions.catalogue,
-            lambda resource: definitions.of(resource).custom.get("schema"),
-            options.version,
-        )
-        documents.by_prefix["/openapi"] = OpenApiDocuments(open_api, clock)
-        for path in (CONFIGURATION, KEYS):
-            documents.by_prefix[path] = TokenDocuments(signer, lambda: plane.address)
-        documents.by_prefix["/metrics"] = Metrics(store, definitions, options.version, clock)
+        _fill(documents, options, registry, signer, lambda: plane.address)
         deeds = Usage()
         documents.by_prefix[usage_documents.PATH] = usage_documents.UsageDocuments(deeds)
         kubelets: dict[str, Kubelet] = {}
@@ -148,6 +128,45 @@ class ControlPlane:
 
     def close(self) -> None:
         self.store.close()
+
+
+def _admission(
+    options: ClusterOptions, registry: Registry, addresses: ServiceAddresses, authorizer: RbacAuthorizer
+) -> Chain:
+    plugins: list[Plugin] = [NamespaceLifecycle(registry)]
+    if options.service_account_admission:
+        plugins.append(ServiceAccountAdmission(registry))
+    plugins += [
+        PodPriority(registry),
+        DefaultTolerations(),
+        DefaultStorageClass(registry),
+        Webhooks(registry, addresses.resolve, authorizer),
+        NoEscalation(registry, authorizer),
+    ]
+    return Chain(plugins)
+
+
+def _fill(
+    documents: Documents,
+    options: ClusterOptions,
+    registry: Registry,
+    signer: TokenSigner,
+    address: Callable[[], str],
+) -> None:
+    """What is served beside the resources. `address` is known once somebody listens."""
+    definitions, by_prefix = registry.definitions, documents.by_prefix
+    discovery = Discovery(definitions.catalogue, options.version, address)
+    for prefix in ("/", "/api", "/apis", "/version"):
+        by_prefix[prefix] = discovery
+    open_api = OpenApi(
+        definitions.catalogue,
+        lambda resource: definitions.of(resource).custom.get("schema"),
+        options.version,
+    )
+    by_prefix["/openapi"] = OpenApiDocuments(open_api, registry.clock)
+    for path in (CONFIGURATION, KEYS):
+        by_prefix[path] = TokenDocuments(signer, address)
+    by_prefix["/metrics"] = Metrics(registry.store, definitions, options.version, registry.clock)
 
 
 def _journal(state: Path | None) -> Journal | None:

@@ -93,58 +93,41 @@ def _check_list_revision(store: Store, call: Call) -> int:
 
 def check_list_options(call: Call) -> None:
     """422 for options of LIST or WATCH that do not go together."""
-    options, errors = call.options, []
-    match, version = options.resource_version_match, options.resource_version
-    forbidden = _forbid
-    if call.verb == "watch":
-        if options.send_initial_events is not None and match != "NotOlderThan":
-            errors.append(
-                forbidden(
-                    "resourceVersionMatch",
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                )
-            )
-        elif match and options.send_initial_events is None:
-            errors.append(
-                forbidden(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-                )
-            )
-    else:
-        if options.send_initial_events is not None:
-            errors.append(forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
-        if match and not version:
-            errors.append(
-                forbidden(
-                    "resourceVersionMatch",
-                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
-                )
-            )
-        if match and options.continue_token:
-            errors.append(
-                forbidden(
-                    "resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"
-                )
-            )
-        if match and match not in {"Exact", "NotOlderThan"}:
-            errors.append(
-                FieldError(
-                    "FieldValueNotSupported",
-                    "resourceVersionMatch",
-                    match,
-                    'supported values: "Exact", "NotOlderThan", ""',
-                )
-            )
-        if match == "Exact" and version == "0":
-            errors.append(
-                forbidden(
-                    "resourceVersionMatch",
-                    'resourceVersionMatch "exact" is forbidden for resourceVersion "0"',
-                )
-            )
+    errors = _watch_option_errors(call) if call.verb == "watch" else _list_option_errors(call)
     if errors:
         raise invalid("ListOptions", "meta.k8s.io", "", errors)
+
+
+def _watch_option_errors(call: Call) -> list[FieldError]:
+    options, errors = call.options, list[FieldError]()
+    match, initial = options.resource_version_match, options.send_initial_events
+    if initial is not None and match != "NotOlderThan":
+        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        errors.append(_forbid("resourceVersionMatch", why))
+    elif match and initial is None:
+        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        errors.append(_forbid("resourceVersionMatch", why))
+    return errors
+
+
+def _list_option_errors(call: Call) -> list[FieldError]:
+    options, errors = call.options, list[FieldError]()
+    match, version = options.resource_version_match, options.resource_version
+    if options.send_initial_events is not None:
+        errors.append(_forbid("sendInitialEvents", "sendInitialEvents is forbidden for list"))
+    if match and not version:
+        why = "resourceVersionMatch is forbidden unless resourceVersion is provided"
+        errors.append(_forbid("resourceVersionMatch", why))
+    if match and options.continue_token:
+        why = "resourceVersionMatch is forbidden when continue is provided"
+        errors.append(_forbid("resourceVersionMatch", why))
+    if match and match not in {"Exact", "NotOlderThan"}:
+        allowed = 'supported values: "Exact", "NotOlderThan", ""'
+        errors.append(FieldError("FieldValueNotSupported", "resourceVersionMatch", match, allowed))
+    if match == "Exact" and version == "0":
+        why = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+        errors.append(_forbid("resourceVersionMatch", why))
+    return errors
 
 
 def _forbid(field: str, detail: str) -> FieldError:
