@@ -40,6 +40,26 @@ def test_the_command_line_page_names_every_option(command: str) -> None:
     assert not missing
 
 
+def test_the_tests_that_are_said_to_show_what_holds_are_there() -> None:
+    text = (DOCS / "reference/cluster-conformance.md").read_text()
+    named = {
+        word for span in re.findall(r"`([^`]+)`", text) for word in re.findall(r"\S+\.(?:py|json)\b", span)
+    }
+    top = DOCS.parent
+    homes = (top / "tests", top / "tests/cluster", top / "src/slipway/cluster", top)
+    wanted = [path for word in named for path in braces(word)]
+    assert len(wanted) > 50, "the pattern finds what the page names"
+    assert [path for path in sorted(wanted) if not any(list(home.glob(path)) for home in homes)] == []
+
+
+def braces(word: str) -> list[str]:
+    """As a shell expands them: a{b,c} is ab and ac."""
+    found = re.match(r"(.*?)\{(.*?)\}(.*)", word)
+    if found is None:
+        return [word]
+    return [path for part in found[2].split(",") for path in braces(found[1] + part + found[3])]
+
+
 def test_the_python_page_names_every_option_of_a_cluster() -> None:
     text = (DOCS / "reference/python.md").read_text()
     missing = [field.name for field in dataclasses.fields(ClusterOptions) if f"`{field.name}`" not in text]

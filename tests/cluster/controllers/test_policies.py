@@ -211,6 +211,13 @@ def test_a_controller_can_be_off_paused_slow_or_replaced(play: Play) -> None:
         await runner.replace("deployment-controller", mine)
         await asyncio.sleep(5)
         assert name_of(await world.get(CONFIG_MAPS, "mine"))
+        await world.merge(DEPLOYMENTS, "web", {"spec": {"replicas": 5}})
+        await asyncio.sleep(120)
+        assert len(await world.list(PODS)) < 5
+        runner.pace("deployment-controller", 0.0)
+        await runner.restore("deployment-controller")
+        await asyncio.sleep(120)
+        assert len(await world.list(PODS)) == 5
         with pytest.raises(ValueError, match="no controller 'nonsense'"):
             runner.pause("nonsense")
 

@@ -51,14 +51,6 @@ class Access:
             raise KubeconfigError(f"{path}: cannot be read as a kubeconfig: {error}") from None
         return _Reader(path, document).access(context)
 
-    @classmethod
-    def in_cluster(cls, host: str, port: str, folder: Path) -> Access:
-        """Of a pod: KUBERNETES_SERVICE_HOST and _PORT, and the mounted service account folder."""
-        tls = ssl.create_default_context(cafile=str(folder / "ca.crt"))
-        namespace = (folder / "namespace").read_text().strip()
-        name = f"[{host}]" if ":" in host else host
-        return cls(f"https://{name}:{port}", tls, token_file=folder / "token", namespace=namespace)
-
 
 class _Reader:
     """Finds the parts of a kubeconfig; paths in it are relative to its own folder."""

@@ -53,10 +53,6 @@ class Informer:
         self._synced = asyncio.Event()
         self._progress: set[asyncio.Future[None]] = set()
 
-    @property
-    def synced(self) -> bool:
-        return self._synced.is_set()
-
     def add_handler(self, handler: Handler) -> Callable[[], None]:
         """Call for every change from now on, and at once for every object already known.
 

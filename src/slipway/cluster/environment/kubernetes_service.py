@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import ipaddress
+from collections.abc import Mapping
 from typing import Any
 
 from slipway.cluster.access.bootstrap import ensure
@@ -11,6 +13,7 @@ from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.registry.pod_operations import change_stored
 from slipway.cluster.registry.registry import Registry
 
+Object = dict[str, Any]
 _LABELS = {"component": "apiserver", "provider": "kubernetes"}
 
 
@@ -23,61 +26,37 @@ async def ensure_kubernetes_service(
     registry: Registry, options: ClusterOptions, host: ListeningHost, port: int
 ) -> None:
     """Create the Service where it is missing, and point its endpoints at where we listen now."""
-    scheme = "https" if options.tls else "http"
-    service_port = 443 if options.tls else 80
-    port_row: dict[str, Any] = {"name": scheme, "port": service_port, "protocol": "TCP", "targetPort": port}
-    metadata = {"name": "kubernetes", "namespace": "default", "labels": dict(_LABELS)}
-    await ensure(
-        registry,
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": metadata,
-            "spec": {"clusterIP": service_address(options.service_range), "ports": [port_row]},
-        },
-    )
+    scheme, service_port = ("https", 443) if options.tls else ("http", 80)
+    exposed = {"name": scheme, "port": service_port, "protocol": "TCP", "targetPort": port}
+    target = {"name": scheme, "port": port, "protocol": "TCP"}
+    service = {"clusterIP": service_address(options.service_range), "ports": [exposed]}
+    await ensure(registry, _object("v1", "Service", _LABELS, spec=service))
 
-    def retarget(service: dict[str, Any]) -> None:
-        service["spec"]["ports"] = [port_row]
+    def retarget(stored: Object) -> None:
+        stored["spec"]["ports"] = [exposed]
 
     change_stored(registry, "services", "", "default", "kubernetes", retarget)
-    endpoint_port = {"name": scheme, "port": port, "protocol": "TCP"}
-    await ensure(
+    subsets: Object = {"subsets": [{"addresses": [{"ip": host.advertised}], "ports": [target]}]}
+    pieces: Object = {
+        "addressType": host.address_type,
+        "endpoints": [{"addresses": [host.advertised], "conditions": {"ready": True}}],
+        "ports": [target],
+    }
+    unmirrored = {"endpointslice.kubernetes.io/skip-mirror": "true"}
+    of_service = {"kubernetes.io/service-name": "kubernetes"}
+    await ensure(registry, _object("v1", "Endpoints", unmirrored, **subsets))
+    await ensure(registry, _object("discovery.k8s.io/v1", "EndpointSlice", of_service, **pieces))
+    change_stored(registry, "endpoints", "", "default", "kubernetes", lambda stored: stored.update(subsets))
+    change_stored(
         registry,
-        {
-            "apiVersion": "v1",
-            "kind": "Endpoints",
-            "metadata": {
-                "name": "kubernetes",
-                "namespace": "default",
-                "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
-            },
-            "subsets": [{"addresses": [{"ip": host.advertised}], "ports": [endpoint_port]}],
-        },
-    )
-    await ensure(
-        registry,
-        {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                "name": "kubernetes",
-                "namespace": "default",
-                "labels": {"kubernetes.io/service-name": "kubernetes"},
-            },
-            "addressType": host.address_type,
-            "endpoints": [{"addresses": [host.advertised], "conditions": {"ready": True}}],
-            "ports": [endpoint_port],
-        },
+        "endpointslices",
+        "discovery.k8s.io",
+        "default",
+        "kubernetes",
+        lambda stored: stored.update(pieces),
     )
 
-    def relisten(endpoints: dict[str, Any]) -> None:
-        endpoints["subsets"] = [{"addresses": [{"ip": host.advertised}], "ports": [endpoint_port]}]
 
-    def reslice(piece: dict[str, Any]) -> None:
-        piece["addressType"] = host.address_type
-        piece["endpoints"] = [{"addresses": [host.advertised], "conditions": {"ready": True}}]
-        piece["ports"] = [endpoint_port]
-
-    change_stored(registry, "endpoints", "", "default", "kubernetes", relisten)
-    change_stored(registry, "endpointslices", "discovery.k8s.io", "default", "kubernetes", reslice)
+def _object(version: str, kind: str, labels: Mapping[str, str], **content: Any) -> Object:
+    metadata = {"name": "kubernetes", "namespace": "default", "labels": dict(labels)}
+    return copy.deepcopy({"apiVersion": version, "kind": kind, "metadata": metadata, **content})

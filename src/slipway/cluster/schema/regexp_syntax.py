@@ -79,7 +79,6 @@ class Assertion:
 
 
 Node = Chars | Sequence | Choice | Repeat | Assertion
-EMPTY = Sequence(())
 
 _DIGIT = ((0x30, 0x39),)
 _SPACE = ((0x09, 0x0A), (0x0C, 0x0D), (0x20, 0x20))

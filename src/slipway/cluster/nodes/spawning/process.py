@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 Request = dict[str, Any]
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NAME = 1, 36, 15
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def prctl(option: int, value: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import socket
 import struct
@@ -12,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 # The folder that holds the package `slipway`, for an interpreter started without any site-packages.
 _SOURCE = Path(__file__).parents[4]
@@ -41,12 +44,14 @@ class Spawner:
         self._control: socket.socket | None = None
         self._reading: asyncio.Task[None] | None = None
         self._sending = asyncio.Lock()
+        self._stopping = False
 
     @property
     def pid(self) -> int:
         return self._process.pid if self._process else 0
 
     async def start(self) -> None:
+        self._stopping = False
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self._control = ours
@@ -61,6 +66,7 @@ class Spawner:
 
     async def stop(self) -> None:
         """End the helper, and with it everything that it started."""
+        self._stopping = True
         if self._control is not None:
             self._control.shutdown(socket.SHUT_RDWR)
         if self._process is not None:
@@ -165,6 +171,11 @@ class Spawner:
                 buffer = self._take(buffer, descriptors)
         finally:
             loop.remove_reader(control.fileno())
+            if not self._stopping:
+                logger.error(
+                    "the process that starts the pods' containers was killed, and with it all of them: no container"
+                    " can start any more; end this cluster and start it again"
+                )
             self._over()
 
     def _take(self, buffer: bytes, descriptors: list[int]) -> bytes:
