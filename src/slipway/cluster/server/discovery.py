@@ -271,16 +271,15 @@ def _row(resource: Resource) -> Object:
 
 
 def _sub_row(resource: Resource, sub: Subresource) -> Object:
-    row: Object = {
+    own = (sub.group, sub.version) == (resource.group, resource.version)
+    return {
         "name": f"{resource.plural}/{sub.name}",
         "singularName": "",
         "namespaced": resource.namespaced,
+        **({} if own else {"group": sub.group, "version": sub.version}),
         "kind": sub.kind,
         "verbs": sorted(sub.verbs),
     }
-    if (sub.group, sub.version) != (resource.group, resource.version):
-        row["group"], row["version"] = sub.group, sub.version
-    return row
 
 
 def _wants_aggregated(request: Request) -> str:

@@ -113,7 +113,9 @@ class Findings:
 
 def difference(old: Object, new: Object) -> str:
     """What changed, as upstream shows it: a unified diff, though of JSON rather than of Go's structs."""
-    before, after = (json.dumps(side, indent=2, ensure_ascii=False).splitlines() for side in (old, new))
+    before, after = (
+        json.dumps(side, indent=2, sort_keys=True, ensure_ascii=False).splitlines() for side in (old, new)
+    )
     lines = list(difflib.unified_diff(before, after, lineterm=""))[2:]
     return "".join(f"{line}\n" for line in lines)
 
