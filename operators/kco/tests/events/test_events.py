@@ -205,3 +205,25 @@ async def test_37_events_on_a_real_server_are_found_by_the_objects_uid(bed, app,
     found = await bed.client.list(EVENTS, bed.namespace, fieldSelector=selector)
     assert [event["reason"] for event in found["items"]] == ["InitialState"]
     await asyncio.sleep(0)
+
+
+async def test_64_of_an_object_that_is_gone_while_its_events_are_written_nothing_is_kept() -> None:
+    """The churn test once left ten such behind: a slow API server answers after the deletion."""
+    answered = asyncio.Event()
+
+    class Slow(Api):
+        async def create(self, _: Any, namespace: str, body: dict[str, Any]) -> Any:
+            await answered.wait()
+            await super().create(_, namespace, body)
+
+    api = Slow()
+    events = recorder(api)
+    for number in range(3):
+        events.emit(SUBJECT, "Normal", "StateChanged", f"height: {number}")
+    await asyncio.sleep(0)
+    events.forget(SUBJECT.uid)
+    answered.set()
+    await events.drain(5)
+    assert len(api.said()) == 3, "what was to be said is said"
+    assert not events._said
+    assert not events._voices

@@ -312,11 +312,13 @@ async def test_22_an_endpoint_that_goes_down_is_told_once_and_so_is_its_recovery
     assert events[0]["type"] == "Warning"
     assert "HTTP 500" in events[0]["message"]
     await until(lambda: _condition_is(bed, "EndpointReachable", "False"))
+    assert (await bed.read())["status"]["state"] == "Failed"
     await until(lambda: bed.runs())
     app.fault = None
     recovered = await until(lambda: bed.events("EndpointUp"))
     assert recovered[0]["type"] == "Normal"
     await until(lambda: _condition_is(bed, "EndpointReachable", "True"))
+    assert (await bed.read())["status"]["state"] == "Monitoring"
     assert sum(event["count"] for event in await bed.events("EndpointDown")) == 1
 
 

@@ -97,6 +97,59 @@ def test_59_a_deletion_of_which_nobody_tells_is_noticed_within_a_minute(in_virtu
     in_virtual_time(main)
 
 
+def test_59_a_suspended_targetapp_that_is_gone_is_noticed_too_and_one_that_comes_meanwhile_stays(
+    in_virtual_time, replica
+) -> None:
+    async def main(world: Any) -> None:
+        namespace, app = await world.namespace(), await world.application()
+        await world.make(namespace, graphqlEndpoint=app.url, suspend=True)
+        only = replica(world, namespace)
+        controller = only.operator.controller
+        await world.until(lambda: controller.targets)
+        await asyncio.sleep(30)
+        await only.operator.watching.stop()
+        await world.client.delete(TARGET_APPS, namespace, "app")
+        await world.until(lambda: not controller.targets, 310)
+        # A list that was made before a TargetApp was there says nothing about it.
+        comparing = asyncio.create_task(controller.resync())
+        await asyncio.sleep(0)
+        metadata = {"namespace": namespace, "name": "late", "uid": "late", "generation": 1}
+        spec = {"stateQuery": "{ application { health } }", "graphqlEndpoint": app.url}
+        only.call(controller.observe, {"metadata": metadata, "spec": spec})
+        await comparing
+        assert list(controller.targets) == ["late"]
+        assert await only.stop() == 0
+
+    in_virtual_time(main)
+
+
+def test_07_a_share_that_comes_while_it_is_fetched_is_followed_once_and_one_that_goes_not_at_all(
+    in_virtual_time, replica
+) -> None:
+    async def main(world: Any) -> None:
+        namespace, app = await world.namespace(), await world.application()
+        bodies = [await world.make(namespace, name, graphqlEndpoint=app.url) for name in ("comes", "goes")]
+        only = replica(world, namespace, sharing="shares")
+        controller, engine = only.operator.controller, only.operator.services.engine
+        await world.until(lambda: len(engine.polls) == 2)
+        mine = False
+        controller._owns = lambda uid: mine
+        await only.call(asyncio.create_task, controller.reshare())
+        assert not controller.targets
+        mine = True
+        sharing = only.call(asyncio.create_task, controller.reshare())
+        await asyncio.sleep(0)
+        only.call(controller.observe, bodies[0])
+        only.call(controller.vanished, bodies[1]["metadata"]["uid"])
+        await sharing
+        await asyncio.sleep(60)
+        assert list(controller.targets) == [bodies[0]["metadata"]["uid"]]
+        assert len(engine.polls) == len(engine._schedule) == 1
+        assert await only.stop() == 0
+
+    in_virtual_time(main)
+
+
 def test_64_a_day_of_flaps_actions_and_faults_leaves_memory_and_tasks_as_they_were(
     in_virtual_time, replica
 ) -> None:

@@ -216,6 +216,14 @@ async def test_55_a_log_is_one_json_object_per_line_with_one_correlation_id(bed,
     assert len({json.dumps(line) for line in lines}) == len(lines)
 
 
+async def test_55_a_start_warns_of_nothing(bed, app, until, caplog) -> None:
+    await bed.start()
+    # kopf watches once it has seen this one.
+    await bed.make(graphqlEndpoint=app.url)
+    await until(lambda: app.requests)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 def test_55_plain_logs_are_plain() -> None:
     stream = io.StringIO()
     root = logging.getLogger()

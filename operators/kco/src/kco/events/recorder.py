@@ -103,6 +103,7 @@ class EventRecorder:
         self._failed = failed
         self._gate = asyncio.Semaphore(concurrency)
         self._voices: dict[str, _Voice] = {}
+        self._speaking: set[asyncio.Task[None]] = set()
         self._said: OrderedDict[tuple[str, str, str, bytes], _Said] = OrderedDict()
         self._counter = 0
 
@@ -123,20 +124,19 @@ class EventRecorder:
             voice.task = asyncio.create_task(
                 self._speak(subject.uid, voice), name=f"events of {subject.name}"
             )
+            self._speaking.add(voice.task)
+            voice.task.add_done_callback(self._speaking.discard)
 
     async def drain(self, seconds: float) -> None:
         """Wait until everything has been written, or so long."""
-        tasks = [voice.task for voice in self._voices.values() if voice.task is not None]
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=seconds)
+        if self._speaking:
+            _, late = await asyncio.wait(self._speaking, timeout=seconds)
             for task in late:
                 task.cancel()
 
     def forget(self, uid: str) -> None:
         """An object is gone: nothing more is kept for it (what waits is still written)."""
-        voice = self._voices.get(uid)
-        if voice is not None and voice.task is None:
-            del self._voices[uid]
+        self._voices.pop(uid, None)
         for key in [key for key in self._said if key[0] == uid]:
             del self._said[key]
 
@@ -161,8 +161,8 @@ class EventRecorder:
                 self._written(sentence.subject, sentence.kind)
         finally:
             voice.task = None
-            if not voice.waiting and voice.tokens >= BURST - 1:
-                self._voices.pop(uid, None)
+            if not voice.waiting and voice.tokens >= BURST - 1 and self._voices.get(uid) is voice:
+                del self._voices[uid]
 
     async def _write(self, sentence: _Sentence) -> None:
         # A digest: thousands of sentences are remembered, and each may be a kilobyte long.
@@ -189,7 +189,9 @@ class EventRecorder:
         except ApiFailure as failure:
             if not failure.already_exists:
                 raise
-        self._said[key] = _Said(name, 1, sentence.moment, sentence.moment)
+        if sentence.subject.uid in self._voices:
+            # Of an object that is gone meanwhile nothing is kept.
+            self._said[key] = _Said(name, 1, sentence.moment, sentence.moment)
         self._forget_old(sentence.moment)
 
     def _forget_old(self, moment: float) -> None:

@@ -110,6 +110,8 @@ def _missed(target: Target, followed: Followed, failure: Failure) -> None:
         target.conditions.set(st.READY, "False", st.ENDPOINT_DOWN, f"{where}: {message}", now)
         _record(target, "down", followed, {"error": message}, now)
         target.want_status(NOW)
+    if followed.down:
+        target.state_word = st.FAILED
     target.want_status(SOON)
     seen = Observation({}, MISSING, endpoint(followed), {})
     judge(target, followed, seen, [], target.services.correlation(), endpoint_only=True)

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 TARGET_APPS = Resource(GROUP, VERSION, "targetapps")
 RECHECK = 15.0
 REVIEW = 60.0
+COMPARE = 300.0
 STATUS_SPACING = {NOW: 0.2, SOON: 5.0, ROUTINE: 60.0}
 
 
@@ -96,11 +97,14 @@ class Controller:
         self._unfollow(uid, gone=True)
 
     async def resync(self) -> None:
-        """After a gap in the watch: forget TargetApps that are gone; changed ones come with the new watch."""
+        """Forget TargetApps that are gone although nobody told; changed ones come with the watch."""
+        # Those that come while the list is on its way are not in it, and not gone.
+        before = list(self._known)
         listing = await self._services.client.list(TARGET_APPS, self._services.settings.namespace or None)
         present = {body["metadata"]["uid"] for body in listing.get("items") or []}
-        for uid in [uid for uid in self._known if uid not in present]:
-            self.vanished(uid)
+        for uid in before:
+            if uid not in present:
+                self.vanished(uid)
 
     def pods_changed(self, cluster: str, namespace: str) -> None:
         """Pods of a namespace appeared, vanished or changed readiness."""
@@ -144,19 +148,26 @@ class Controller:
         """The live replicas have changed: follow what is ours now, and nothing else."""
         if not self.acting:
             return
-        for uid in [uid for uid in self.targets if not self._owns(uid)]:
-            await self._flush(self.targets[uid])
-            self._unfollow(uid, gone=False)
-        for uid in [uid for uid in self._known if uid not in self.targets and self._owns(uid)]:
-            known = self._known[uid]
-            try:
-                body = await self._services.client.get(TARGET_APPS, known.namespace, known.name)
-                self._runs[uid] = await self._services.ledger.of_target(known.namespace, uid)
-            except ApiFailure as failure:
-                record(log, logging.WARNING, "reshare_failed", error=str(failure))
-                continue
-            if body["metadata"]["uid"] == uid:
-                self._follow(body)
+        # Targets come and go while this waits.
+        for uid, target in list(self.targets.items()):
+            if not self._owns(uid):
+                await self._flush(target)
+                self._unfollow(uid, gone=False)
+        for uid, known in list(self._known.items()):
+            if uid not in self.targets and self._owns(uid):
+                await self._take(uid, known)
+
+    async def _take(self, uid: str, known: _Known) -> None:
+        """Follow a TargetApp that another replica had."""
+        try:
+            body = await self._services.client.get(TARGET_APPS, known.namespace, known.name)
+            runs = await self._services.ledger.of_target(known.namespace, uid)
+        except ApiFailure as failure:
+            record(log, logging.WARNING, "reshare_failed", error=str(failure))
+            return
+        if body["metadata"]["uid"] == uid and uid in self._known and self.acting and self._owns(uid):
+            self._runs[uid] = runs
+            self._follow(body)
 
     async def flush(self) -> None:
         """Write every status that has something new."""
@@ -167,6 +178,8 @@ class Controller:
 
     def _follow(self, body: dict[str, Any]) -> None:
         uid = body["metadata"]["uid"]
+        if uid in self.targets:
+            return
         target = self.targets[uid] = Target(body, self._services)
         self._wake[uid] = asyncio.Event()
         self._wake[uid].set()
@@ -316,10 +329,22 @@ class Controller:
 
     async def _write_statuses(self) -> None:
         """Write what is due; in quiet times one write a minute for each TargetApp."""
+        clock = self._services.clock
+        compared = clock.monotonic()
         while True:
             # In calls of their own: a local name would hold on to targets that are long gone.
             await self._write(self._due())
-            await self._services.clock.sleep(0.2)
+            if clock.monotonic() - compared >= COMPARE:
+                compared = clock.monotonic()
+                await self._compare()
+            await clock.sleep(0.2)
+
+    async def _compare(self) -> None:
+        """A gap in kopf's watch hides deletions, and a target that is not polled has no status to write."""
+        try:
+            await self.resync()
+        except ApiFailure as failure:
+            record(log, logging.WARNING, "resync_failed", error=str(failure))
 
     def _due(self) -> list[Target]:
         moment = self._services.clock.monotonic()

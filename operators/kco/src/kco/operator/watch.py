@@ -72,6 +72,11 @@ async def connection_info(client: KubeClient) -> kopf.ConnectionInfo:
     )
 
 
+def _is_no_remark_on_signals(entry: logging.LogRecord) -> bool:
+    """kopf warns that it ignores signals outside the main thread; they are the process's own business here."""
+    return not entry.getMessage().startswith("OS signals are ignored")
+
+
 class Watch:
     """kopf in a thread; `observe`, `vanished` and `began` are called in the loop that called `start`."""
 
@@ -150,6 +155,7 @@ class Watch:
 
     async def _operate(self, registry: kopf.OperatorRegistry) -> None:
         logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
+        logging.getLogger("kopf._core.reactor.running").addFilter(_is_no_remark_on_signals)
         task = asyncio.current_task()
         assert task is not None
         self._operating = asyncio.get_running_loop(), task
