@@ -460,6 +460,17 @@ async def test_energy_summary_and_history(served, hybrid):
     assert (await client.get("/api/history?day=soon"))[0] == 400
 
 
+async def test_a_clock_that_is_set_back_makes_no_old_reading_fresh(served, hybrid, loop_clock):
+    clock = loop_clock()
+    application, client = await served({"port": hybrid.port}, clock=clock)
+    await application.collector.collect()
+    clock.shift = -3600
+    assert (await client.json("/api/status"))["age_seconds"] >= 0
+    await asyncio.sleep(600)
+    status, health = await client.get("/health")
+    assert (status, json.loads(health)["fresh"]) == (503, False)
+
+
 async def test_while_the_inverter_sleeps_a_new_day_begins_all_the_same(served, hybrid, loop_clock):
     clock = loop_clock()
     application, client = await served({"port": hybrid.port}, clock=clock)

@@ -345,7 +345,7 @@ class Actions:
         stamp = snapshot.value("timestamp") if snapshot else None
         if snapshot is None or not isinstance(stamp, str):
             return self._app.clock.local().date()
-        since = self._app.clock.now() - snapshot.taken
+        since = timedelta(seconds=self._app.collector.age())
         return (datetime.strptime(stamp, "%Y-%m-%d %H:%M:%S") + since).date()
 
     async def config(self, given: dict[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,7 @@ class Collector:
         self.state = State.STARTING
         self.state_since = clock.now()
         self.snapshot: Snapshot | None = None
+        self._read_at = 0.0
         self.last_cycle: Cycle | None = None
         self.last_error: TransportError | None = None
         self.cycles = self.failed_cycles = self.skipped_ticks = 0
@@ -155,7 +156,7 @@ class Collector:
             "the reading cannot be written down", self.ledger.take, snapshot.id, at, payloads, facts
         )
         queued = [self._queue(e, snapshot.id, at, payloads[e.name]) for e in self.exporters]
-        self.snapshot = snapshot
+        self.snapshot, self._read_at = snapshot, self.clock.monotonic()
         if written and all(queued):
             self._guarded("the reading stays marked", self.ledger.handed_over, snapshot.id)
         self._guarded("the history cannot be written", self._remember_history, snapshot)
@@ -246,8 +247,11 @@ class Collector:
         return self.age() <= max(3 * self.interval, 30.0)
 
     def age(self) -> float:
-        """Seconds since the last reading; infinite before the first."""
-        return (self.clock.now() - self.snapshot.taken).total_seconds() if self.snapshot else math.inf
+        """Seconds since the last reading, though the clock was set back meanwhile; infinite before the first."""
+        if self.snapshot is None:
+            return math.inf
+        by_the_clock = (self.clock.now() - self.snapshot.taken).total_seconds()
+        return max(by_the_clock, self.clock.monotonic() - self._read_at)
 
 
 def saved_identity(identity: Identity) -> dict[str, Any]:
