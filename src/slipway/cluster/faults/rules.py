@@ -26,7 +26,7 @@ VERBS = (
     "deletecollection",
 )
 HITS_KEPT = 10_000
-OWN_CLIENTS = "slipway-"
+OWN_CLIENTS = frozenset({"slipway-test", "slipway-dump", "slipway-export", "slipway-import", "slipway-roles"})
 
 
 class FaultError(Exception):
@@ -86,7 +86,7 @@ class Match:
     def _takes_who(self, request: Request, user: Callable[[], str]) -> bool:
         agent = request.headers.get("user-agent", "")
         if not self.user and not self.agent:
-            return request.peer.identity is None and not agent.startswith(OWN_CLIENTS)
+            return request.peer.identity is None and agent not in OWN_CLIENTS
         if self.agent and not fnmatchcase(agent, self.agent):
             return False
         return not self.user or fnmatchcase(user(), self.user)

@@ -6,7 +6,6 @@ This is the one hook point that every request passes (`ApiServer.handle`): fault
 
 from __future__ import annotations
 
-import random
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -243,7 +242,7 @@ class ApiServer:
     ) -> Response:
         timeout = call.options.timeout_seconds
         if timeout is None:
-            timeout = MIN_WATCH_SECONDS * (1 + random.random())
+            timeout = MIN_WATCH_SECONDS * (1 + self.registry.randomness.random())
         if call.name:
             if not target.legacy_watch:
                 reading.get(self.registry.store, definition, call)
