@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from slipway.cluster.environment.embedded import ClusterError
 from slipway.cluster.environment.test_cluster import TestCluster
+from slipway.cluster.faults import Faults, Refuse
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 CRD = EXAMPLES / "greeting-crd.yaml"
@@ -87,6 +91,44 @@ def test_every_test_has_a_namespace_of_its_own(cluster: TestCluster) -> None:
     found = cluster.get("configmaps", "first-greeting")
     assert found is None
     assert cluster.namespace.startswith("test-")
+
+
+def test_a_test_that_fails_shows_what_the_operator_said_and_whether_it_still_runs(
+    cluster: TestCluster,
+) -> None:
+    dying = [sys.executable, "-c", "import sys; sys.exit('no such operator')"]
+    with (
+        pytest.raises(ClusterError, match=r"not as wanted within 0\.5 s") as caught,
+        cluster.process(dying) as running,
+    ):
+        running.wait(30)
+        cluster.wait("configmaps", "never", timeout=0.5)
+    [note] = caught.value.__notes__
+    assert "ended with 1, having said:\nno such operator" in note
+    with pytest.raises(ClusterError, match="ended with 1"), cluster.process(dying) as running:
+        running.wait(30)
+
+
+def test_any_question_can_be_waited_for(cluster: TestCluster) -> None:
+    answers = iter([0, 0, 7])
+    assert cluster.until(lambda: next(answers)) == 7
+    with pytest.raises(ClusterError, match="nothing true within 0 s; last answer: None"):
+        cluster.until(lambda: None, timeout=0)
+
+
+def test_fault_rules_end_with_their_test_and_spare_its_own_client(
+    cluster: TestCluster, faults: Faults
+) -> None:
+    assert not faults.rules  # of the tests before
+    rule = faults.add(Refuse(500))
+    cluster.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {a: '1'}")
+    assert rule.count == 0
+    request = urllib.request.Request(f"{cluster.embedded.url}/version", headers={"User-Agent": "somebody"})  # type: ignore[union-attr]
+    context = ssl.create_default_context(cadata=cluster.embedded.embedded.ca.decode())  # type: ignore[union-attr]
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, context=context)
+    assert caught.value.code == 500
+    assert [hit.agent for hit in rule.hits] == ["somebody"]
 
 
 @pytest.mark.cluster(nodes=0, virtual_time=True)

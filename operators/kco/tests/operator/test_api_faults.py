@@ -54,7 +54,7 @@ async def test_59_refused_writes_are_made_again_and_the_action_runs_once(
     await bed.make(graphqlEndpoint=app.url, actions=[act(hook.url)])
     await until(lambda: app.requests)
     refuse = Refuse(status)
-    if status == 409:  # creating conflicts with nothing, nor do patches of objects that only the operator writes
+    if status == 409:  # only what others write, too, can conflict
         words = {"resource": "targetapps.operator.kco.local", "subresource": "status"}
         rules = [faults.add(refuse, user=OPERATOR, verb="patch", times=4, **words)]
     else:

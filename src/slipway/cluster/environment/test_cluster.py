@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import yaml
 
@@ -26,6 +26,7 @@ from slipway.cluster.faults import Faults
 from slipway.cluster.status import StatusError
 
 Object = dict[str, Any]
+T = TypeVar("T")
 FIELD_MANAGER = "slipway-test"
 CLEAN_SECONDS = 10.0
 """How long the end of a test waits for what it made cluster-wide to be gone."""
@@ -248,11 +249,23 @@ class TestCluster:
             time.sleep(0.05)
         raise ClusterError(f"{resource} {name}: still there after {timeout:g} s")
 
+    def until(self, question: Callable[[], T], *, timeout: float = 30.0) -> T:
+        """The first answer to `question` that is true; ClusterError with the last one when none is."""
+        end = time.monotonic() + timeout
+        while not (answer := question()):
+            if time.monotonic() > end:
+                raise ClusterError(f"nothing true within {timeout:g} s; last answer: {answer!r}")
+            time.sleep(0.05)
+        return answer
+
     @contextlib.contextmanager
     def process(
         self, command: Sequence[str], *, variables: Mapping[str, str] | None = None, log: Path | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """Run an operator (or anything) beside the test, with KUBECONFIG set; ended with the block."""
+        """Run an operator (or anything) beside the test, with KUBECONFIG set; ended with the block.
+
+        What it said stands below the error of a test that fails within the block.
+        """
         path = log or self.kubeconfig.with_name(f"process-{uuid.uuid4().hex[:6]}.log")
         with path.open("wb") as output:
             running = subprocess.Popen(
@@ -265,9 +278,10 @@ class TestCluster:
             try:
                 yield running
                 if running.poll() not in {None, 0}:
-                    raise ClusterError(
-                        f"{command[0]} ended with {running.returncode}:\n{path.read_text()[-2000:]}"
-                    )
+                    raise ClusterError(f"{command[0]} ended with {running.returncode}")
+            except BaseException as error:
+                error.add_note(f"{_state(running)}, having said:\n{path.read_text(errors='replace')[-2000:]}")
+                raise
             finally:
                 running.terminate()
                 try:
@@ -296,6 +310,12 @@ class TestCluster:
         if self.embedded is None:
             return asyncio.run(work)
         return self.embedded.run(work)
+
+
+def _state(running: subprocess.Popen[bytes]) -> str:
+    words = " ".join(map(str, running.args)) if isinstance(running.args, list) else str(running.args)
+    ended = running.poll()
+    return f"`{words}` {'runs' if ended is None else f'ended with {ended}'}"
 
 
 def _objects(what: str | Path | Object) -> list[Object]:
