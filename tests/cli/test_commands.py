@@ -221,6 +221,13 @@ def test_a_killed_cluster_is_shown_as_such_and_doctor_clears_it_away(slipway: Sh
     assert slipway.ok("doctor").endswith("nothing is left over\n")
 
 
+def test_doctor_names_what_pods_are_made_of_as_up_makes_them(slipway: Shell) -> None:
+    slipway.ok("up", "--name", "shop", "--nodes", "0", "--detach")
+    (shop,) = json.loads(slipway.ok("status", "-o", "json"))
+    [line] = [row for row in slipway.ok("doctor", "--dry-run").splitlines() if row.startswith("pods ")]
+    assert {"namespaces": "Linux namespaces", "process": "plain processes"}[shop["runtime"]] in line
+
+
 def test_an_image_name_that_was_added_is_listed_before_ours_and_can_be_taken_away(slipway: Shell) -> None:
     slipway.ok("images", "add", "example.com/shop:*", "--command", "sleep infinity", "--env", "A=1")
     first = slipway.ok("images", "list").splitlines()[0]

@@ -9,6 +9,7 @@ import shutil
 import sys
 
 from slipway.cluster.environment import instances, leftovers
+from slipway.cluster.nodes.runtimes import best_runtime
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"python      {platform.python_version()} at {sys.executable}")
     for program, use in (("kubectl", "to talk to clusters"), ("helm", "to install charts")):
         print(f"{program:<11} {shutil.which(program) or f'not on PATH: {use}'}")
-    namespaces = sys.platform == "linux" and os.geteuid() == 0
-    print(f"pods        {'Linux namespaces (root)' if namespaces else 'user namespaces or plain processes'}")
+    print(f"pods        {_pods()}")
     clean = True
     for instance in instances.all_instances():
         if instance.running:
@@ -40,3 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
         else "run without --dry-run to remove"
     )
     return 0
+
+
+def _pods() -> str:
+    """What `slipway up` makes of pods here."""
+    if best_runtime() != "namespaces":
+        return "plain processes in the network of this machine: this user may not make namespaces"
+    return "Linux namespaces" if os.geteuid() == 0 else "Linux namespaces, in a user namespace"

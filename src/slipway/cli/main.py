@@ -54,22 +54,24 @@ def _module(command: str) -> Any:
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     command = next((word for word in arguments if not word.startswith("-")), None)
-    parsed = build_parser(command).parse_args(arguments)
     try:
+        parsed = build_parser(command).parse_args(arguments)
         return int(_module(parsed.command).run(parsed) or 0)
     except CommandError as error:
-        print(f"slipway {parsed.command}: {error}", file=sys.stderr)
-        return error.code
+        return _failed(command, error, error.code)
     except InstanceError as error:
-        print(f"slipway {parsed.command}: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ClusterNameError) else 1
+        return _failed(command, error, 2 if isinstance(error, ClusterNameError) else 1)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         return 0
     except OSError as error:  # a folder that is read-only, a disk that is full
-        print(f"slipway {parsed.command}: {error}", file=sys.stderr)
-        return 1
+        return _failed(command, error, 1)
+
+
+def _failed(command: str | None, error: Exception, code: int) -> int:
+    print(f"slipway {command}: {error}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":
