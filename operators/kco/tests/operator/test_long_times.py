@@ -150,6 +150,27 @@ def test_07_a_share_that_comes_while_it_is_fetched_is_followed_once_and_one_that
     in_virtual_time(main)
 
 
+def test_11_soon_after_a_restart_the_status_says_monitoring_again(in_virtual_time, replica) -> None:
+    async def main(world: Any) -> None:
+        namespace, app = await world.namespace(), await world.application()
+        await world.make(namespace, graphqlEndpoint=app.url)
+
+        async def state() -> Any:
+            return ((await world.client.get(TARGET_APPS, namespace, "app")).get("status") or {}).get("state")
+
+        async def monitoring() -> bool:
+            return await state() == "Monitoring"
+
+        for _ in range(2):
+            only = replica(world, namespace)
+            asked = app.requests
+            await world.until(lambda asked=asked: app.requests > asked + 1)
+            await world.until(monitoring, 10)
+            assert await only.stop() == 0
+
+    in_virtual_time(main)
+
+
 def test_64_a_day_of_flaps_actions_and_faults_leaves_memory_and_tasks_as_they_were(
     in_virtual_time, replica
 ) -> None:

@@ -86,8 +86,8 @@ def _reachable(target: Target, followed: Followed, now: float) -> None:
     if not any(entry.down for entry in target.followed.values()):
         first = target.conditions.set(st.ENDPOINT_REACHABLE, "True", "Answered", target.endpoint_text, now)
         target.conditions.set(st.READY, "True", "Monitoring", "the state is followed", now)
-        target.state_word = st.MONITORING
-        if first or was_down:
+        before, target.state_word = target.state_word, st.MONITORING
+        if first or was_down or before != st.MONITORING:
             target.want_status(NOW)
 
 
