@@ -210,12 +210,13 @@ async def test_an_ephemeral_container_joins_a_running_pod(pods: Pods) -> None:
 async def test_usage_is_measured(pods: Pods) -> None:
     await pods.create("busy", shell("while :; do :; done"))
     await pods.running("busy")
-    await pods.kubelet.stats()
-    await asyncio.sleep(0.5)
-    found = await pods.kubelet.stats()
-    (row,) = found["pods"][0]["containers"]
-    assert row["cpu"] > 0.05
-    assert row["memory"] > 100_000
+    async with asyncio.timeout(60):
+        while True:  # how much of a processor it gets is up to what else this machine does
+            found = await pods.kubelet.stats()
+            (row,) = found["pods"][0]["containers"]
+            if row["cpu"] > 0.05 and row["memory"] > 100_000:
+                return
+            await asyncio.sleep(0.2)
 
 
 async def test_a_plain_process_finds_the_api_by_its_kubeconfig(process_pods: Pods) -> None:

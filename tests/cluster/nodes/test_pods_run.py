@@ -75,12 +75,17 @@ async def test_a_crash_is_restarted_at_once_and_then_held_back(cluster: Embedded
 
 async def test_deletion_asks_first_and_then_insists(cluster: EmbeddedCluster) -> None:
     client = cluster.client()
-    script = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); time.sleep(60)"
-    await client.create(PODS, pod("stubborn", script, terminationGracePeriodSeconds=1))
+    script = (
+        "import signal,time; signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True));"
+        "print('up', flush=True)\nwhile True: time.sleep(60)"
+    )
+    await client.create(PODS, pod("stubborn", script, terminationGracePeriodSeconds=5))
     await until(client, "stubborn", lambda s: s.get("phase") == "Running")
-    await asyncio.sleep(0.3)
+    said = cluster.kubelets[NODE].logs("default", "stubborn", "main", LogOptions(follow=True))
+    assert await anext(said) == b"up\n"
     deleted = await client.delete(PODS, "stubborn", "default")
-    assert deleted["metadata"]["deletionGracePeriodSeconds"] == 1
+    assert deleted["metadata"]["deletionGracePeriodSeconds"] == 5
+    assert b"".join([chunk async for chunk in said]) == b"asked\n"
     async with asyncio.timeout(30):
         with pytest.raises(StatusError) as caught:
             while True:
