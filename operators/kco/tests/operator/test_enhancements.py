@@ -54,6 +54,26 @@ async def test_16_polling_follows_pods_as_they_appear_and_are_replaced(bed, app,
     await other.stop()
 
 
+async def test_34_what_the_next_pod_says_otherwise_is_told_although_none_was_there_between(
+    bed, app, until
+) -> None:
+    operator = await bed.start()
+    await bed.make(graphqlEndpoint="/graphql", selector={"matchLabels": {"app": "x"}}, port=app.port)
+    app.turn(application={"health": "unhealthy"})
+    await make_pod(bed.client, bed.namespace, "first", "127.0.0.1")
+    await until(lambda: bed.events("InitialState"))
+    body = {"gracePeriodSeconds": 0, "apiVersion": "v1", "kind": "DeleteOptions"}
+    await bed.client.delete(PODS, bed.namespace, "first", body)
+    (target,) = operator.controller.targets.values()
+    await until(lambda: not target.followed)
+    app.turn(application={"health": "healthy"})
+    await make_pod(bed.client, bed.namespace, "second", "127.0.0.1")
+    (told,) = await until(lambda: bed.events("StateChanged"))
+    assert told["message"] == "application.health: unhealthy → healthy"
+    assert len(await bed.events("InitialState")) == 1
+    await operator.services.engine.stop()
+
+
 async def test_16_each_pod_has_its_own_state_and_memory(bed, app, until) -> None:
     other = type(app)()
     await other.start("127.0.0.2", app.port)

@@ -132,6 +132,9 @@ def _tell(target: Target, followed: Followed, previous: Any, state: Any, changes
     rules, name = target.prepared.spec.events, followed.instance.name
     before = target.restored.pop(name, "") if previous is MISSING else ""
     followed.seen_digest = digest(state)
+    if previous is MISSING and not name and target.parted is not MISSING:
+        previous, target.parted = target.parted, MISSING
+        changes = diff(previous, state)
     if previous is MISSING:
         if not before:
             summary = spell((), state, target.hidden())

@@ -19,6 +19,7 @@ from kco.polling.rate import Bucket
 from kco.polling.subscription import Subscription
 from kco.rules.trigger import Observation
 from kco.state.decode import Decoded
+from kco.state.value import MISSING
 from kco.targets.instance import resolve as resolve_addresses
 from operator_kit import logging as logs
 
@@ -182,11 +183,14 @@ def _drop(target: Target, name: str) -> None:
             target.forecaster.forget(name)
     elif followed.instance.pod:
         target.restored[""] = followed.seen_digest
+        if followed.state is not MISSING:
+            target.parted = followed.state
         del target.followed[name]
 
 
 def stop(target: Target) -> None:
     """No more polls at all; only the fingerprints of the states are kept."""
+    target.parted = MISSING
     for name in list(target.followed):
         _end(target, name)
         followed = target.followed.pop(name)

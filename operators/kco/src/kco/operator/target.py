@@ -62,6 +62,7 @@ class Target:
         "message",
         "name",
         "namespace",
+        "parted",
         "pod_counts",
         "prepared",
         "recent_runs",
@@ -85,6 +86,8 @@ class Target:
         self.services = services
         self.prepared: Prepared | None = None
         self.followed: dict[str, Followed] = {}
+        # What the single pod said last, until the one that takes its place answers.
+        self.parted: Any = MISSING
         self.counts = TargetCounts()
         self.conditions = st.Conditions()
         self.book: RuleBook | None = None
