@@ -138,6 +138,8 @@ class Watch:
         Cancelled, kopf ends at once; asked by its stop flag, it waits five seconds for what it had just begun.
         """
         self._stopping = True
+        # Requests that end with it are no failures, but kopf calls them so.
+        logging.getLogger("kopf").setLevel(logging.CRITICAL)
         if self._operating is not None:
             loop, task = self._operating
             self._in(loop, task.cancel, None)
