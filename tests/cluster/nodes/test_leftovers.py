@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from slipway.cluster.client.resources import NODES
 from slipway.cluster.nodes import leftovers
 from slipway.cluster.nodes.leftovers import Owner
 from slipway.cluster.nodes.namespaces import cgroups
@@ -118,6 +119,14 @@ async def test_a_cluster_says_that_its_pods_were_killed_with_their_helper(
             if "end this cluster and start it again" in caplog.text:
                 break
             await asyncio.sleep(0.02)
+        while True:
+            (node,) = (await process_pods.client.list(NODES))["items"]
+            ready = next(row for row in node["status"]["conditions"] if row["type"] == "Ready")
+            if ready["status"] == "False":
+                break
+            await asyncio.sleep(0.2)
+    assert ready["reason"] == "KubeletNotReady"
+    assert "container runtime is down: the process that starts" in ready["message"]
 
 
 def test_a_mark_is_known_again_only_when_its_owner_is_gone() -> None:

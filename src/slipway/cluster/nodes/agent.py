@@ -33,6 +33,7 @@ class NodeAgent:
         self._pods = Informer(around.client, PODS, field_selector=f"spec.nodeName={facts.name}")
         self._tasks: list[asyncio.Task[None]] = []
         self._node: Object = {}
+        self._trouble = ""  # of the runtime, as last reported
 
     async def start(self) -> None:
         """Register the node; pods are taken up in the background."""
@@ -40,7 +41,7 @@ class NodeAgent:
         self._pods.add_handler(self._pod_changed)
         self._begin(self.around.recorder.run())
         self._begin(self._pods.run())
-        self._begin(self._for_ever(self._renew_lease, _RENEW))
+        self._begin(self._for_ever(self._heartbeat, _RENEW))
         self._begin(self._for_ever(self._report_status, _STATUS, first=_STATUS))
         self._event("Starting", "Starting kubelet.")
 
@@ -99,13 +100,20 @@ class NodeAgent:
         await self._report_status()
         await self._renew_lease()
 
+    async def _heartbeat(self) -> None:
+        if self._trouble != self.around.runtime.trouble():
+            await self._report_status()
+        await self._renew_lease()
+
     async def _report_status(self) -> None:
         now = self.around.clock.timestamp()
         before = self._node.get("status") or {}
-        status = node_status(self.facts, now, before, self.around.images.names())
+        trouble = self.around.runtime.trouble()
+        status = node_status(self.facts, now, before, self.around.images.names(), trouble)
         self._node = await self.around.client.patch(
             NODES, self.facts.name, "", {"status": status}, PatchType.STRATEGIC, subresource="status"
         )
+        self._trouble = trouble
 
     async def _renew_lease(self) -> None:
         client, name = self.around.client, self.facts.name

@@ -113,6 +113,9 @@ class LocalRuntime(ABC):
     async def pod_socket(self, sandbox: str) -> tuple[socket.socket, str]:
         """A new TCP socket in the pod's network, and the address of the pod's loopback there."""
 
+    def trouble(self) -> str:
+        return self.spawner.trouble
+
     def node_address(self, node: str) -> str:
         return "127.0.0.1"
 

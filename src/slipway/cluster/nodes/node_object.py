@@ -15,8 +15,8 @@ _HEALTHY = (
     ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
     ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
     ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-    ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
 )
+_READY = ("Ready", "True", "KubeletReady", "kubelet is posting ready status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +88,17 @@ def node_object(facts: NodeFacts) -> Object:
     return node
 
 
-def node_status(facts: NodeFacts, now: str, before: Object, images: list[str]) -> Object:
-    """The status to report at `now`; conditions keep their transition times."""
+def node_status(facts: NodeFacts, now: str, before: Object, images: list[str], trouble: str = "") -> Object:
+    """The status to report at `now`; conditions keep their transition times.
+
+    `trouble` says why nothing can run here; the node is not ready then.
+    """
     known = {row["type"]: row for row in before.get("conditions") or ()}
     conditions = []
-    for kind, status, reason, message in _HEALTHY:
+    ready = (
+        ("Ready", "False", "KubeletNotReady", f"container runtime is down: {trouble}") if trouble else _READY
+    )
+    for kind, status, reason, message in (*_HEALTHY, ready):
         old = known.get(kind)
         since = old["lastTransitionTime"] if old and old.get("status") == status else now
         conditions.append(

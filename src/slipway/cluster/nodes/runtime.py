@@ -102,6 +102,9 @@ class Runtime(Protocol):
     async def stop(self) -> None:
         """End everything that runs."""
 
+    def trouble(self) -> str:
+        """Why no container can start any more; empty while all is well."""
+
     def node_address(self, node: str) -> str:
         """The address under which a node's own programs are reached."""
 

@@ -210,6 +210,9 @@ class SimulatedRuntime:
             if running.timer is not None:
                 running.timer.cancel()
 
+    def trouble(self) -> str:
+        return ""
+
     def node_address(self, node: str) -> str:
         return str(ipaddress.ip_network(self.pod_range(node))[1])
 

@@ -45,6 +45,7 @@ class Spawner:
         self._reading: asyncio.Task[None] | None = None
         self._sending = asyncio.Lock()
         self._stopping = False
+        self.trouble = ""  # what happened to a helper that ended unasked
 
     @property
     def pid(self) -> int:
@@ -172,10 +173,11 @@ class Spawner:
         finally:
             loop.remove_reader(control.fileno())
             if not self._stopping:
-                logger.error(
+                self.trouble = (
                     "the process that starts the pods' containers was killed, and with it all of them: no container"
                     " can start any more; end this cluster and start it again"
                 )
+                logger.error(self.trouble)
             self._over()
 
     def _take(self, buffer: bytes, descriptors: list[int]) -> bytes:
