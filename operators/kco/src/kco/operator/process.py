@@ -12,27 +12,19 @@ import os
 import secrets
 import signal
 import socket
-import uuid
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
-from kco.actions.ledger import ACTION_RUNS, Ledger
-from kco.actions.queue import ActionQueue
-from kco.actions.registry import ActionRegistry
-from kco.events.recorder import EventRecorder
-from kco.history.store import History, HistoryError
+from kco.actions.ledger import ACTION_RUNS
+from kco.history.store import HistoryError
 from kco.metrics import KcoCollector, TargetReading
-from kco.net.guard import Guard, Unresolvable, system_resolver
-from kco.net.pool import Pool
-from kco.operator.clusters import Clusters
+from kco.net.guard import Unresolvable, system_resolver
+from kco.operator.assembly import assemble
 from kco.operator.controller import TARGET_APPS, Controller
-from kco.operator.services import Services
 from kco.operator.watch import Watch
-from kco.polling.engine import PollEngine
-from kco.polling.rate import Bucket
 from kco.settings import Settings
 from kco.targets.credentials import Redactor
 from operator_kit.clock import Clock, SystemClock
@@ -69,7 +61,6 @@ class Operator:
         self._config = config
         self._clock = clock or SystemClock()
         self._redactor = redactor or Redactor()
-        self._host = host
         self.identity = settings.identity or f"{hostname()}-{secrets.token_hex(3)}"
         self._stopping = asyncio.Event()
         self._lost = asyncio.Event()
@@ -77,106 +68,68 @@ class Operator:
         self._election: asyncio.Task[None] | None = None
         self.started = asyncio.Event()
         self._blind = ""
-        self._build()
-
-    def _build(self) -> None:
-        settings, clock = self.settings, self._clock
-        self.client = KubeClient(self._config, user_agent="kco")
-        guard = Guard(refused=settings.refused_networks, allowed=settings.allowed_networks)
+        self.client = KubeClient(config, user_agent="kco")
         self.metrics = KcoCollector(self._readings, per_target=settings.metrics_per_target)
-        pool = Pool(guard)
-        engine = PollEngine(
-            pool,
-            bucket=Bucket(settings.global_rate_limit, settings.global_rate_burst, clock.monotonic()),
-            duration=self.metrics.poll_seconds.observe,
-        )
-        ledger = Ledger(
-            self.client,
-            clock=clock,
-            identity=self.identity,
-            keep=settings.run_history,
-            keep_seconds=settings.run_history_days * 86400,
-        )
-        recorder = EventRecorder(
-            self.client,
-            clock=clock,
-            instance=self.identity,
-            redact=self._redactor,
-            written=lambda subject, kind: self.controller.event_written(subject, kind),
-            failed=lambda: self.metrics.errors.update(["event"]),
-        )
-        queue = ActionQueue(
-            ledger,
-            clock=clock,
-            concurrency=settings.action_concurrency,
-            timeout=settings.action_execution_timeout,
-            began=lambda order: self.controller.run_began(order),
-            ended=lambda ended: self.controller.run_ended(ended),
-        )
-        history = None
-        if settings.history_url:
-            history = History(settings.history_url, clock=clock, retention=settings.history_days * 86400)
-        clusters = Clusters(
-            self.client,
-            clock=clock,
-            guard=guard,
-            redactor=self._redactor,
-            pods_changed=lambda cluster, namespace: self.controller.pods_changed(cluster, namespace),
-        )
-        self.services = Services(
-            settings=settings,
-            clock=clock,
+        self.services = assemble(
+            settings,
+            clock=self._clock,
             client=self.client,
-            guard=guard,
-            pool=pool,
-            engine=engine,
-            recorder=recorder,
-            ledger=ledger,
-            queue=queue,
-            registry=ActionRegistry(),
             metrics=self.metrics,
-            clusters=clusters,
             redactor=self._redactor,
-            history=history,
-            correlation=lambda: uuid.uuid4().hex[:16],
-        )
-        self.controller = Controller(self.services, owns=self._owns)
-        self.registry = CollectorRegistry()
-        self.metrics.register(self.registry)
-        self.metrics.gauges = {
-            "operator_kco_active_monitors": ("Instances that are polled", lambda: float(len(engine.polls))),
-            "operator_kco_actions_waiting": ("Orders in the queue", lambda: float(queue.waiting())),
-            "operator_kco_leader": ("1 while this replica acts", lambda: float(self.controller.acting)),
-        }
-        self.leadership = Leadership(
-            self.client,
-            namespace=self.lease_namespace,
-            name=LEASE,
             identity=self.identity,
-            clock=clock,
-            duration=settings.lease_duration,
-            renew_deadline=settings.lease_duration * 2 / 3,
-            retry_period=settings.lease_duration / 8,
-            changed=self._leadership_changed,
+            controller=lambda: self.controller,
         )
-        self.membership = Membership(
-            self.client,
-            namespace=self.lease_namespace,
-            group="kco",
-            identity=self.identity,
-            clock=clock,
-            duration=settings.lease_duration,
-            period=settings.lease_duration / 4,
-            changed=self._members_changed,
-        )
+        self.controller: Controller = Controller(self.services, owns=self._owns)
+        self.leadership = self._leadership()
+        self.membership = self._membership()
+        self.registry = self._registry()
         self.exposition = Exposition(
             registry=self.registry if settings.metrics_enabled else None,
             healthy=self._unhealthy,
             ready=self._unready,
-            host=self._host,
+            host=host,
             health_port=settings.health_port,
             metrics_port=settings.metrics_port,
         )
+
+    def _leadership(self) -> Leadership:
+        duration = self.settings.lease_duration
+        return Leadership(
+            self.client,
+            namespace=self.lease_namespace,
+            name=LEASE,
+            identity=self.identity,
+            clock=self._clock,
+            duration=duration,
+            renew_deadline=duration * 2 / 3,
+            retry_period=duration / 8,
+            changed=self._leadership_changed,
+        )
+
+    def _membership(self) -> Membership:
+        duration = self.settings.lease_duration
+        return Membership(
+            self.client,
+            namespace=self.lease_namespace,
+            group="kco",
+            identity=self.identity,
+            clock=self._clock,
+            duration=duration,
+            period=duration / 4,
+            changed=self._members_changed,
+        )
+
+    def _registry(self) -> CollectorRegistry:
+        """The metrics as Prometheus reads them."""
+        registry = CollectorRegistry()
+        self.metrics.register(registry)
+        polls, queue = self.services.engine.polls, self.services.queue
+        self.metrics.gauges = {
+            "operator_kco_active_monitors": ("Instances that are polled", lambda: float(len(polls))),
+            "operator_kco_actions_waiting": ("Orders in the queue", lambda: float(queue.waiting())),
+            "operator_kco_leader": ("1 while this replica acts", lambda: float(self.controller.acting)),
+        }
+        return registry
 
     @property
     def lease_namespace(self) -> str:
