@@ -143,3 +143,22 @@ async def test_59_a_rotated_token_is_taken_up_and_nothing_is_lost(
     await until(lambda: other.requests)
     await hook.stop()
     await other.stop()
+
+
+async def test_11_an_event_that_is_written_late_is_counted_soon(bed, app, own, faults, until) -> None:
+    await bed.start(own)
+    await bed.make(graphqlEndpoint=app.url)
+
+    async def quiet() -> Any:
+        status = (await bed.read()).get("status") or {}
+        return status.get("state") == "Monitoring" and status
+
+    before = (await until(quiet))["eventsGenerated"]
+    late = faults.add(Delay(7), user=OPERATOR, verb="create", resource="events*")
+    app.turn(application={"health": "unhealthy"})
+
+    async def counted() -> Any:
+        return (await bed.read())["status"]["eventsGenerated"] > before
+
+    await until(counted, 30)
+    assert late.count

@@ -263,13 +263,19 @@ async def test_13_a_quiet_target_is_written_at_most_once_a_minute(bed, app, unti
     operator = await bed.start()
     made = await bed.make(graphqlEndpoint=app.url)
     await until(lambda: monitoring(bed))
-    await asyncio.sleep(5.5)
-    version = (await bed.read())["metadata"]["resourceVersion"]
+    polled = app.requests
+    version = await until(lambda: _rested(bed))
+    assert app.requests > polled + 1
     target = operator.controller.targets[made["metadata"]["uid"]]
-    await asyncio.sleep(2)
-    assert (await bed.read())["metadata"]["resourceVersion"] == version
     target.written_at -= 61
     await until(lambda: _moved(bed, version))
+
+
+async def _rested(bed: Any) -> str:
+    """The version of an object that nobody has written for longer than a change waits to be told."""
+    version: str = (await bed.read())["metadata"]["resourceVersion"]
+    await asyncio.sleep(7)
+    return version if not await _moved(bed, version) else ""
 
 
 async def _moved(bed: Any, version: str) -> bool:

@@ -324,6 +324,7 @@ class Controller:
         target = self.targets.get(subject.uid)
         if target is not None:
             target.counts.add(EVENTS, kind)
+            target.want_status(SOON)
 
     # -- status ------------------------------------------------------------------------------------------
 
