@@ -55,6 +55,35 @@ async def test_a_web_server_answers_the_host_at_the_pods_address(namespace_pods:
     await connection.close()
 
 
+def said(status: str) -> dict[str, str]:
+    """The rows of /proc/self/status."""
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in status.splitlines())}
+
+
+async def limits_hold(pods: Pods) -> None:
+    capabilities = {"drop": ["ALL"], "add": ["NET_BIND_SERVICE", "CAP_CHOWN"]}
+    limits = {"allowPrivilegeEscalation": False, "capabilities": capabilities}
+    await pods.create("meek", {"securityContext": limits, "command": ["sleep", "1000"]})
+    await pods.create("usual", {"command": ["sleep", "1000"]})
+    for name in ("meek", "usual"):
+        await pods.running(name)
+    for process in ("self", "2"):  # that of an exec, and the container's own
+        row = said((await pods.run("meek", "cat", f"/proc/{process}/status"))[1])
+        assert row["NoNewPrivs"] == "1"
+        assert int(row["CapBnd"], 16) == int(row["CapEff"], 16) == 1 << 10 | 1 << 0
+    row = said((await pods.run("usual", "cat", "/proc/self/status"))[1])
+    assert row["NoNewPrivs"] == "0"
+    assert int(row["CapEff"], 16) & 1 << 21  # SYS_ADMIN
+
+
+async def test_dropped_capabilities_are_gone_and_no_program_gives_rights(namespace_pods: Pods) -> None:
+    await limits_hold(namespace_pods)
+
+
+async def test_dropped_capabilities_are_gone_without_root_too(rootless_pods: Pods) -> None:
+    await limits_hold(rootless_pods)
+
+
 async def test_a_container_sees_its_own_processes_name_and_root(namespace_pods: Pods, tmp_path: Path) -> None:
     marker = tmp_path / "written-by-the-host"
     marker.touch()

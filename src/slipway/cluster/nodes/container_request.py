@@ -62,6 +62,9 @@ async def container_request(
         user=user,
         group=group,
         groups=groups,
+        dropped=_capabilities(security, "drop"),
+        added=_capabilities(security, "add"),
+        escalates=security.get("allowPrivilegeEscalation") is not False,
         read_only_root=bool(security.get("readOnlyRootFilesystem")),
         stdin=bool(container.get("stdin")),
         stdin_once=bool(container.get("stdinOnce")),
@@ -124,6 +127,11 @@ def _identity(pod: Object, container: Object, image: Image) -> tuple[int | None,
     if user and group is None:
         group = 0
     return user, group, groups
+
+
+def _capabilities(security: Object, which: str) -> tuple[str, ...]:
+    names = (security.get("capabilities") or {}).get(which) or ()
+    return tuple(str(name).upper().removeprefix("CAP_") for name in names)
 
 
 def _image_user(image: Image) -> tuple[int, int | None]:

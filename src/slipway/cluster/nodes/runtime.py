@@ -62,7 +62,10 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class ContainerRequest:
-    """Everything that a container is started with. `argv` is the image's and the pod's command put together."""
+    """Everything that a container is started with. `argv` is the image's and the pod's command put together.
+
+    Only runtimes that isolate pods heed the capabilities.
+    """
 
     name: str
     attempt: int
@@ -76,6 +79,9 @@ class ContainerRequest:
     user: int | None = None
     group: int | None = None
     groups: tuple[int, ...] = ()
+    dropped: tuple[str, ...] = ()  # capabilities without CAP_, or ALL
+    added: tuple[str, ...] = ()
+    escalates: bool = True  # whether setuid programs give rights
     read_only_root: bool = False
     stdin: bool = False
     stdin_once: bool = False

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from slipway.cluster.nodes.namespaces import cgroups, kernel, root
+from slipway.cluster.nodes.namespaces import cgroups, kernel, privileges, root
 from slipway.cluster.nodes.namespaces.netlink import Netlink
 from slipway.cluster.nodes.spawning.process import (
     PR_SET_PDEATHSIG,
@@ -224,6 +224,7 @@ def _container(request: Request, descriptors: list[int]) -> NoReturn:
         program = os.fork()
         if program == 0:
             _be_user_asked_for(request)
+            privileges.give_up(request)
             become(request, descriptors, None)
     except BaseException as error:
         report(descriptors[3], error, request)
@@ -256,6 +257,7 @@ def start_exec(helper: Helper, request: Request, descriptors: list[int]) -> int:
     def child() -> NoReturn:
         try:
             _be_user_asked_for(request)
+            privileges.give_up(request)
         except OSError as error:
             report(descriptors[3], error, request)
         become(request, descriptors, None)

@@ -219,6 +219,9 @@ class NamespacesRuntime(LocalRuntime):
             "uid": request.user,
             "gid": request.group,
             "groups": list(request.groups),
+            "dropped": list(request.dropped),
+            "added": list(request.added),
+            "escalates": request.escalates,
             "rootless": self.rootless,
         }
 

@@ -1,0 +1,37 @@
+"""What a container's program may not do: gain rights by setuid programs, use capabilities that were dropped.
+
+Runs in the helper process, in the child that becomes the program. Standard library only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slipway.cluster.nodes.spawning.process import prctl
+
+PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
+# By number, as in linux/capability.h.
+CAPABILITIES = (
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHECKPOINT_RESTORE",
+)  # fmt: skip
+
+
+def give_up(request: dict[str, Any]) -> None:
+    """By the request's `dropped` (names, or ALL) and `added`, and `escalates`.
+
+    A capability that leaves the bounding set is gone when the program is started, also for root; until then it can still
+    be used, to become the user asked for.
+    """
+    dropped, added = set(request["dropped"]), set(request["added"])
+    for number, name in enumerate(CAPABILITIES):
+        if ("ALL" in dropped or name in dropped) and not ({name, "ALL"} & added):
+            prctl(
+                PR_CAPBSET_DROP, number
+            )  # the kernel refuses what it does not know, and nothing is to be done
+    if not request["escalates"]:
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
