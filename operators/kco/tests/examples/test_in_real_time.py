@@ -4,6 +4,7 @@ import asyncio
 import base64
 import os
 import ssl
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,8 @@ async def test_62_history_is_kept_in_postgresql_and_a_new_rule_is_tried_on_it(
     # As a person would: a process of its own for each command, the database from the environment.
     async def kco(*words: str) -> str:
         process = await asyncio.create_subprocess_exec(
-            "kco", *words, "-n", bed.namespace, env={**os.environ, "KCO_HISTORY_URL": postgresql},
+            sys.executable, "-m", "kco", *words, "-n", bed.namespace,
+            env={**os.environ, "KCO_HISTORY_URL": postgresql},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         out, err = await process.communicate()
