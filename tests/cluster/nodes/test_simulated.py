@@ -170,6 +170,25 @@ def test_probes_decide_about_readiness_and_restarts(tell: Tell) -> None:
     tell(story)
 
 
+@pytest.mark.parametrize(
+    "probe",
+    [
+        {"httpGet": {"port": 9443, "scheme": "HTTPS", "path": "/readyz"}},
+        {"tcpSocket": {"port": 80}},
+        {"grpc": {"port": 80}},
+        {"exec": {"command": ["true"]}},
+    ],
+    ids=lambda probe: next(iter(probe)),
+)
+def test_probes_of_every_kind_get_good_answers(tell: Tell, probe: dict[str, Any]) -> None:
+    async def story(s: Story) -> None:
+        await s.create("web", "", {"readinessProbe": {**probe, "periodSeconds": 1}})
+        await asyncio.sleep(10)
+        assert (await s.main("web"))["ready"] is True
+
+    tell(story)
+
+
 def test_a_startup_probe_holds_the_others_back(tell: Tell) -> None:
     async def story(s: Story) -> None:
         get = {"httpGet": {"port": 80}, "periodSeconds": 5}

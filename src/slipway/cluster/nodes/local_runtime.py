@@ -83,6 +83,7 @@ class Running:
 
 class LocalRuntime(ABC):
     name = "slipway"
+    real = True
     # Whether SIGKILL goes to the whole process group; other signals are for the program alone, as in a container.
     kills_group = True
 

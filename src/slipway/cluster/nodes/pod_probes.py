@@ -101,7 +101,7 @@ def target_of(worker: PodWorker, container: ContainerState, spec: Object) -> Tar
         return await runtime.connect(sandbox.id, port, host)
 
     ports = {row["name"]: row["containerPort"] for row in spec.get("ports") or () if row.get("name")}
-    return Target(sandbox.address, ports, execute, connect)
+    return Target(sandbox.address, ports, execute, connect, encrypted=runtime.real)
 
 
 async def run_hook(

@@ -38,12 +38,16 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A container as its probes reach it. `ports` are its named ports; `host` its pod's address."""
+    """A container as its probes reach it. `ports` are its named ports; `host` its pod's address.
+
+    Without `encrypted`, what a probe asks by HTTPS is asked by HTTP: a simulated pod has no certificate.
+    """
 
     host: str
     ports: Mapping[str, int]
     execute: Callable[[list[str]], Awaitable[Session]]
     connect: Callable[[str, int], Awaitable[Duplex]]
+    encrypted: bool = True
 
 
 async def ask(probe: Object, target: Target) -> tuple[bool, str]:
@@ -139,7 +143,7 @@ async def _http(words: Object, target: Target) -> tuple[bool, str]:
     except (OSError, ValueError) as error:
         return False, f'Get "{url}": {_refused("dial tcp", host, words["port"], error)}'
     try:
-        if (words.get("scheme") or "HTTP").upper() == "HTTPS":
+        if target.encrypted and (words.get("scheme") or "HTTP").upper() == "HTTPS":
             connection = await _tls(connection)
         status, body = await _get(connection, words, host, port)
     except (OSError, ssl.SSLError, ValueError) as error:

@@ -102,6 +102,7 @@ class Runtime(Protocol):
     """Every method raises RuntimeFailure for what cannot be. Ids are the runtime's own."""
 
     name: str  # as containerID has it: `<name>://<id>`
+    real: bool  # whether programs run, so that what they listen on may speak TLS
 
     async def start(self) -> None: ...
 

@@ -182,6 +182,7 @@ class SimulatedRuntime:
     """`script` may be set at any time."""
 
     name = "simulated"
+    real = False
 
     def __init__(
         self, clock: Clock, random: Random, pod_range: str, nodes: int, book: Book | None = None
