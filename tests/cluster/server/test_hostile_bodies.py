@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from slipway.cluster.exchange import Request
 from slipway.cluster.schema.json_bodies import BadJson, parse_json
-from slipway.cluster.server.api_bodies import apply_body, object_body
+from slipway.cluster.server.api_bodies import apply_body, object_body, repeated_in_apply
 from slipway.cluster.server.yaml_bodies import yaml_bytes, yaml_value
 from slipway.cluster.status import StatusError
 
@@ -102,3 +102,43 @@ JSON = st.recursive(
 @given(JSON)
 def test_what_is_written_as_yaml_is_read_again(value: Any) -> None:
     assert yaml_value(yaml_bytes(value)) == value
+
+
+REPEATED = b"""
+spec:
+  foo: foo1
+  foo: foo2
+  1: {a: 1, a: 2}
+  1: x"""
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            REPEATED,
+            [
+                'line 4: key "foo" already set in map',
+                'line 5: key "a" already set in map',
+                "line 6: key 1 already set in map",
+            ],
+        ),
+        (b'{"a": 1,\n "a": 2}', ['line 2: key "a" already set in map']),
+        (b'{"a": 1, "b": {"a": 2}}', []),
+    ],
+    ids=["YAML", "JSON", "none"],
+)
+def test_keys_that_an_applied_configuration_has_twice_are_told_by_their_lines(
+    body: bytes, said: list[str]
+) -> None:
+    request = Request("PATCH", "/", "", {"content-type": "application/apply-patch+yaml"}, body)
+    value = apply_body(request)
+    assert repeated_in_apply(request, value, "Ignore") == []
+    assert repeated_in_apply(request, value, "Warn") == said
+    if said:
+        with pytest.raises(StatusError) as refused:
+            repeated_in_apply(request, value, "Strict")
+        assert refused.value.message == (
+            "error strict decoding patch: error converting YAML to JSON: yaml: unmarshal errors:\n  "
+            + "\n  ".join(said)
+        )

@@ -27,7 +27,7 @@ from slipway.cluster.registry.updating import update
 from slipway.cluster.registry.watching import watch
 from slipway.cluster.schema.builtin import deprecation_of
 from slipway.cluster.schema.resource import Resource
-from slipway.cluster.server.api_bodies import apply_body, is_apply, object_body, patch_body
+from slipway.cluster.server.api_bodies import apply_body, is_apply, object_body, patch_body, repeated_in_apply
 from slipway.cluster.server.api_options import check_write_options, merge_delete_options, parse_options
 from slipway.cluster.server.api_paths import Target, parse_path
 from slipway.cluster.server.fan_out import FanOut, Follower
@@ -265,7 +265,9 @@ class ApiServer:
         apply = is_apply(request)
         check_write_options(call.options, call.verb, apply=apply)
         if apply:
-            written = await patching_objects.apply(self.registry, call, apply_body(request))
+            body = apply_body(request)
+            call.warnings += repeated_in_apply(request, body, call.options.field_validation)
+            written = await patching_objects.apply(self.registry, call, body)
         else:
             change = patch_body(request, definition, media)
             written = await patching_objects.patch(self.registry, call, change)

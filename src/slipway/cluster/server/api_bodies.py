@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import Any
 
@@ -151,6 +152,25 @@ def apply_body(request: Request) -> Object:
             f" {json_type(value)} into Go value of type map[string]interface {{}}"
         )
     return value
+
+
+def repeated_in_apply(request: Request, value: Object, validation: str) -> list[str]:
+    """Warnings of keys that the configuration `value` has again; with Strict validation they are refused."""
+    if validation == "Ignore":
+        return []
+    with contextlib.suppress(BadJson):  # JSON was read by a parser that does not tell
+        value = parse_json(request.body)
+    if not repeated_members(value):
+        return []
+    from slipway.cluster.server.yaml_bodies import repeated_keys
+
+    found = repeated_keys(request.body)
+    if validation == "Strict":
+        lines = "\n".join(f"  {text}" for text in found)
+        raise bad_request(
+            f"error strict decoding patch: error converting YAML to JSON: yaml: unmarshal errors:\n{lines}"
+        )
+    return found
 
 
 def _patch_json(body: bytes) -> Any:

@@ -114,6 +114,31 @@ def yaml_value(body: bytes) -> Any:
         loader.dispose()
 
 
+def repeated_keys(body: bytes) -> list[str]:
+    """What go-yaml says of keys that a map of the first document has again, inner maps before outer ones."""
+    loader = _Loader(body)
+    try:
+        node = loader.get_node() if loader.check_node() else None
+        return list(_repeated(loader, node)) if node is not None else []
+    finally:
+        loader.dispose()
+
+
+def _repeated(loader: _Loader, node: Any) -> Iterator[str]:
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _repeated(loader, item)
+    elif isinstance(node, yaml.MappingNode):
+        known = set()
+        for key_node, value_node in node.value:
+            yield from _repeated(loader, value_node)
+            key = loader.construct_object(key_node)
+            if key in known:
+                text = f'"{key}"' if isinstance(key, str) else _key(key)
+                yield f"line {value_node.start_mark.line + 1}: key {text} already set in map"
+            known.add(key)
+
+
 def _yaml_error(error: yaml.MarkedYAMLError, body: bytes) -> str:
     """In the words of go-yaml, which counts lines from 0 except in its scanner, and does not tell line 0."""
     if error.problem == "found undefined alias" and error.problem_mark is not None:
