@@ -66,6 +66,14 @@ async def test_a_definition_without_objects_goes_at_once(client: Client) -> None
     assert caught.value.code == 404
 
 
+async def test_conditions_that_others_wrote_do_not_hold_a_definition(client: Client) -> None:
+    await client.create(CUSTOM_RESOURCE_DEFINITIONS, definition())
+    status = {"status": {"conditions": [{"message": "updated"}]}}
+    await client.patch(CUSTOM_RESOURCE_DEFINITIONS, "things.x.io", "", status, subresource="status")
+    await client.delete(CUSTOM_RESOURCE_DEFINITIONS, "things.x.io")
+    await gone(client)
+
+
 async def test_objects_of_every_namespace_go_first(client: Client) -> None:
     await client.create(CUSTOM_RESOURCE_DEFINITIONS, definition())
     for namespace in ("default", "kube-system"):

@@ -168,3 +168,20 @@ async def test_credentials_of_an_unknown_kind_are_none(client: Client) -> None:
         assert (await cluster.plane.api.handle(request)).status == 403  # as anonymous
         request = Request("GET", "/api/v1/pods", headers={"authorization": "Bearer nobody"})
         assert (await cluster.plane.api.handle(request)).status == 401
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [("Table;v=v1", 406), ("Table;v=v1,application/json", 201), ("PartialObjectMetadata;v=v1", 201)],
+)
+async def test_reviews_have_no_table(form: str, status: int) -> None:
+    options = ClusterOptions(nodes=0, controllers=False, scheduler=False, listen=False)
+    async with EmbeddedCluster(options) as cluster:
+        headers = {
+            "authorization": f"Bearer {cluster.new_token('someone', ('system:masters',))}",
+            "accept": f"application/json;g=meta.k8s.io;as={form}",
+            "content-type": "application/json",
+        }
+        body = json.dumps({"spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}}).encode()
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        assert (await cluster.plane.api.handle(Request("POST", path, "", headers, body))).status == status

@@ -58,9 +58,8 @@ class CustomResourceCleanup(Controller):
 
     async def _say(self, effects: Effects, crd: Object, status: str, reason: str, message: str) -> Object:
         known: list[dict[str, Any]] = [dict(row) for row in crd.get("status", {}).get("conditions") or ()]
-        if any(
-            (row["type"], row["status"], row["reason"]) == ("Terminating", status, reason) for row in known
-        ):
+        said = conds.find(known, "Terminating") or {}
+        if (said.get("status"), said.get("reason")) == (status, reason):
             return crd
         wanted = clone(crd)
         row = conds.condition("Terminating", status, reason, message, self.clock.timestamp())

@@ -31,7 +31,7 @@ from slipway.cluster.server.api_bodies import apply_body, is_apply, object_body,
 from slipway.cluster.server.api_options import check_write_options, merge_delete_options, parse_options
 from slipway.cluster.server.api_paths import Target, parse_path
 from slipway.cluster.server.fan_out import FanOut, Follower
-from slipway.cluster.server.presentation import Presentation
+from slipway.cluster.server.presentation import Presentation, answered
 from slipway.cluster.server.unserved import check_named, misplaced, page_not_found, without_resource
 from slipway.cluster.status import (
     StatusError,
@@ -191,8 +191,8 @@ class ApiServer:
             if special is not None:
                 return await special(call, request)
             check_write_options(call.options, call.verb, apply=False)
-            answered = await self._reviews.answer(call, object_body(request, call.resource.kind))
-            return Response(201, dict(JSON), orjson.dumps(answered, option=ENDED))
+            body = object_body(request, call.resource.kind)
+            return await answered(request, call.resource.kind, lambda: self._reviews.answer(call, body))
         definition = self.registry.definitions.of(call.resource)
         store = self.registry.store
         shown = Presentation(request, definition, call.verb, self.registry.clock)

@@ -112,9 +112,15 @@ def _representation(media: MediaType, pretty: bool) -> Representation | None:
 
 
 def negotiate(
-    accept: str, query: str = "", user_agent: str = "", *, custom: bool = False, verb: str = "get"
+    accept: str,
+    query: str = "",
+    user_agent: str = "",
+    *,
+    custom: bool = False,
+    verb: str = "get",
+    tables: bool = True,
 ) -> Representation:
-    """The first form that both sides know; 406 when there is none."""
+    """The first form that both sides know; 406 when there is none. Without `tables` that is none: questions have none."""
     pretty = wants_pretty(query, user_agent)
     if not accept or accept in {"application/json", "*/*"}:
         return PRETTY if pretty else PLAIN
@@ -123,8 +129,9 @@ def negotiate(
         _require_known(media_types, verb)
     for media in media_types:
         found = _representation(media, pretty)
-        if found is not None and not (found.yaml and verb == "watch"):
-            return found
+        if found is None or (found.yaml and verb == "watch") or (found.form == "table" and not tables):
+            continue
+        return found
     allowed: tuple[str, ...] = STREAMED if verb == "watch" else ACCEPTED
     if {media.name for media in media_types} <= {"application/vnd.kubernetes.protobuf"}:
         # A real server would answer in protobuf; we do not write it, so we do not claim to.

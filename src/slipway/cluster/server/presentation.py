@@ -3,7 +3,7 @@ JSON, indented JSON or YAML."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,7 +16,7 @@ from slipway.cluster.registry.watching import WatchEvent
 from slipway.cluster.server import api_encoding
 from slipway.cluster.server.negotiation import Representation, negotiate
 from slipway.cluster.server.partial_metadata import partial, partial_list
-from slipway.cluster.status import StatusError
+from slipway.cluster.status import StatusError, not_acceptable
 from slipway.cluster.store import Record
 
 if TYPE_CHECKING:
@@ -32,6 +32,23 @@ def encode(value: Any, form: Representation) -> bytes:
 
         return yaml_bytes(value)
     return orjson.dumps(value, option=orjson.OPT_INDENT_2) if form.pretty else orjson.dumps(value) + b"\n"
+
+
+async def answered(request: Request, kind: str, answer: Callable[[], Awaitable[Object]]) -> Response:
+    """The answer to a question, which is an object that is not kept and has no table."""
+    headers = request.headers
+    form = negotiate(
+        headers.get("accept", ""), request.query, headers.get("user-agent", ""), verb="create", tables=False
+    )
+    if form.form == "partial-list":
+        raise not_a(kind, "PartialObjectMetadataList", "is not a list")
+    value = await answer()
+    body = encode(partial(value, form.version) if form.form == "partial" else value, form)
+    return Response(201, {"content-type": form.media_type}, body)
+
+
+def not_a(kind: str, wanted: str, why: str) -> StatusError:
+    return not_acceptable(f"you requested {wanted}, but the requested object {why} ({kind})")
 
 
 class Presentation:
@@ -81,7 +98,7 @@ class Presentation:
         if self.form.form == "partial":
             return partial(value, self.form.version)
         if self.form.form == "partial-list":
-            raise self._not_a("PartialObjectMetadataList", "is not a list")
+            raise not_a(self._definition.resource.kind, "PartialObjectMetadataList", "is not a list")
         return value
 
     def listing(self, listing: Listing) -> Response:
@@ -94,18 +111,12 @@ class Presentation:
             whole = orjson.loads(api_encoding.list_bytes(self._definition, listing))
             return self._response(encode(whole, self.form))
         if self.form.form == "partial":
-            raise self._not_a("PartialObjectMetadata", "is a list")
+            raise not_a(self._definition.resource.kind, "PartialObjectMetadata", "is a list")
         metadata = api_encoding.list_metadata(listing)
         values = [self._value(record) for record in listing.records]
         if self._tables is not None:
             return self._response(encode(self._tables.table(values, metadata, self._clock.now()), self.form))
         return self._response(encode(partial_list(values, metadata, self.form.version), self.form))
-
-    def _not_a(self, wanted: str, why: str) -> StatusError:
-        kind = self._definition.resource.kind
-        return StatusError(
-            406, "NotAcceptable", f"you requested {wanted}, but the requested object {why} ({kind})"
-        )
 
     @property
     def lines(self) -> bool:
