@@ -30,8 +30,7 @@ def give_up(request: dict[str, Any]) -> None:
     dropped, added = set(request["dropped"]), set(request["added"])
     for number, name in enumerate(CAPABILITIES):
         if ("ALL" in dropped or name in dropped) and not ({name, "ALL"} & added):
-            prctl(
-                PR_CAPBSET_DROP, number
-            )  # the kernel refuses what it does not know, and nothing is to be done
+            # A kernel that does not know it refuses, and then there is nothing to drop.
+            prctl(PR_CAPBSET_DROP, number)
     if not request["escalates"]:
         prctl(PR_SET_NO_NEW_PRIVS, 1)
