@@ -170,6 +170,23 @@ def test_values_come_to_rules_as_their_formats_say(
     assert len(errors(shape, {"v": bad})) == 1
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "!has(self.meta.namespace) || self.meta.namespace == 'x'",
+        "!has(self.meta.__namespace__) || self.meta.__namespace__ == 'x'",
+        "self.meta.?namespace.orValue('x') == 'x'",
+    ],
+)
+def test_a_property_whose_name_cel_reserves_is_named_as_it_is_or_escaped(rule: str) -> None:
+    """As JobSet's definition does, for the namespace of a claim's template."""
+    meta = {"type": "object", "properties": {"namespace": {"type": "string"}}}
+    shape = schema_of({"meta": meta}, {"rule": rule})
+    assert errors(shape, {"meta": {}}) == []
+    assert errors(shape, {"meta": {"namespace": "x"}}) == []
+    assert len(errors(shape, {"meta": {"namespace": "y"}})) == 1
+
+
 def test_rules_at_the_root_see_kind_and_name() -> None:
     schema = {
         "type": "object",

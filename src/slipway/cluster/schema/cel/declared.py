@@ -137,6 +137,8 @@ def _object(shape: Shape, root: bool, name: str) -> tuple[Kind, int]:
             fields[identifier] = found[0]
             if identifier != key:
                 json_names[identifier] = key
+            if key in _RESERVED:  # since 1.31 by its own name, too
+                fields[key] = found[0]
         if key in shape.required and child.default is UNSET:
             size += len(key) + found[1] + 4
     return Kind(name, fields=fields, json_names=json_names), size
