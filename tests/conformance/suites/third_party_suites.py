@@ -3,12 +3,14 @@
     python tests/conformance/suites/third_party_suites.py FOLDER [NAME ...]
 
 FOLDER holds a checkout of each suite's repository; suites.yaml says which, how each is run and how many tests have to
-pass. Prints a table and the failures; exits 1 when a suite passes fewer tests than it has to.
+pass. Prints a table and the failures; exits 1 when a suite passes fewer tests than it has to. With --record the results
+are kept and the tables of the documentation written from them (compatibility.py).
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 import shlex
 import shutil
@@ -19,15 +21,19 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from compatibility import Result, read_tables, record, rendered, write_documents
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[2]
 TIME_LIMIT = 1800  # seconds that one suite may take
+QUIET = ("-q", "-p", "no:cacheprovider")
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ class Suite:
     command: Sequence[str]
     want: int
     of: int
+    table: str = "suites"
+    clusters: int = 1
     site: Sequence[str] = ()
     up: Sequence[str] = ()
     prepare: Sequence[str] = ()
@@ -51,43 +59,53 @@ class Suite:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a suite: the state of each test (passed, failed, error, skipped), and seconds taken."""
+class State:
+    """How one test ended: passed, failed, error or skipped, and why it was skipped."""
 
-    suite: Suite
-    commit: str
-    states: Mapping[str, str]
-    seconds: float
-
-    @property
-    def counts(self) -> Counter[str]:
-        return Counter(self.states.values())
-
-    @property
-    def bad(self) -> list[str]:
-        return sorted(name for name, state in self.states.items() if state in {"failed", "error"})
-
-    @property
-    def holds(self) -> bool:
-        return self.counts["passed"] >= self.suite.want
+    word: str
+    reason: str = ""
 
 
 def read_suites(path: Path = HERE / "suites.yaml") -> list[Suite]:
     return [Suite(**row) for row in yaml.safe_load(path.read_text())["suites"]]
 
 
-def read_report(path: Path) -> dict[str, str]:
+def read_report(path: Path) -> dict[str, State]:
     """The state of each test in a JUnit report. A test that appears twice (its teardown failed) keeps the worse."""
-    states: dict[str, str] = {}
+    states: dict[str, State] = {}
     for case in ElementTree.parse(path).iter("testcase"):
         name = f"{case.get('classname', '')}::{case.get('name', '')}".removeprefix("::")
-        state = "passed"
+        state = State("passed")
         for tag, word in (("skipped", "skipped"), ("failure", "failed"), ("error", "error")):
-            if case.find(tag) is not None:
-                state = word
-        if states.get(name) not in {"failed", "error"}:
+            found = case.find(tag)
+            if found is not None:
+                state = State(word, found.get("message", "").partition("\n")[0])
+        if name not in states or states[name].word not in {"failed", "error"}:
             states[name] = state
     return states
+
+
+def result_of(suite: Suite, commit: str, states: Mapping[str, State], seconds: float) -> Result:
+    bad = [name for name, state in states.items() if state.word in {"failed", "error"}]
+    skips = Counter(state.reason or "no reason given" for state in states.values() if state.word == "skipped")
+    known = {name: [why for part, why in suite.failures.items() if part in name] for name in bad}
+    short, _, committed = commit.partition(" ")
+    return Result(
+        name=suite.name,
+        repository=suite.repository,
+        commit=short,
+        committed=committed,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        passed=sum(state.word == "passed" for state in states.values()),
+        failed=len(bad),
+        skipped=skips.total(),
+        seconds=round(seconds, 1),
+        clusters=suite.clusters,
+        want=suite.want,
+        of=suite.of,
+        failures={name: reasons[0] if reasons else "not looked into yet" for name, reasons in known.items()},
+        skips=dict(skips),
+    )
 
 
 def run(words: Sequence[str | Path], **options: Any) -> str:
@@ -101,32 +119,37 @@ def run(words: Sequence[str | Path], **options: Any) -> str:
 
 
 class Bench:
-    """The place where one suite runs: a copy of its checkout, a virtual environment, a cluster, a home."""
+    """The place where one suite is installed: a copy of its checkout and a virtual environment."""
 
     def __init__(self, suite: Suite, folder: Path, work: Path, uv: str) -> None:
         self.suite, self.folder, self.work, self.uv = suite, folder, work, uv
         self.copy = work / "checkout"
         self.venv = work / "venv"
-        self.home = work / "home"
-        self.cluster = f"suite-{os.getpid()}"
+        self.places = {"{checkout}": str(self.copy), "{folder}": str(folder), "{here}": str(HERE)}
         self.environment = {
             **{key: value for key, value in os.environ.items() if key not in {"VIRTUAL_ENV", "PYTHONPATH"}},
-            "HOME": str(self.home),
             "PATH": f"{self.venv / 'bin'}:{os.environ['PATH']}",
             "SETUPTOOLS_SCM_PRETEND_VERSION": "99.0",
-            "SLIPWAY_HOME": str(work / "slipway"),
             "UV_CACHE_DIR": run([uv, "cache", "dir"]).strip(),
         }
 
     def set_up(self) -> None:
-        places = {"{checkout}": str(self.copy), "{folder}": str(self.folder), "{here}": str(HERE)}
         shutil.copytree(
             self.folder / self.suite.folder, self.copy, symlinks=True, ignore=shutil.ignore_patterns(".git")
         )
         run([self.uv, "venv", "-q", "--python", sys.executable, self.venv])
-        install = [replaced(word, places) for word in self.suite.install]
+        install = [replaced(word, self.places) for word in self.suite.install]
         run(
-            [self.uv, "pip", "install", "-q", "--python", self.venv / "bin/python", *install],
+            [
+                self.uv,
+                "pip",
+                "install",
+                "-q",
+                "--compile-bytecode",
+                "--python",
+                self.venv / "bin/python",
+                *install,
+            ],
             env=self.environment,
         )
         for part in self.suite.site:
@@ -134,42 +157,69 @@ class Bench:
         for source, target in self.suite.programs.items():
             (self.copy / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(HERE / source, self.copy / target)
-        kubeconfig = self.home / ".kube" / "config"
-        kubeconfig.parent.mkdir(parents=True)
-        self.slipway("up", "--detach", "--name", self.cluster, *self.suite.up)
-        kubeconfig.touch(0o600)
-        kubeconfig.write_text(self.slipway("kubeconfig", self.cluster))
-        self.environment |= {"KUBECONFIG": str(kubeconfig), "KIND_CLUSTER_KUBECONFIG": str(kubeconfig)}
-        for manifest in self.suite.prepare:
-            run(["kubectl", "apply", "-f", replaced(manifest, places)], env=self.environment)
 
     def site_packages(self) -> Path:
         return next((self.venv / "lib").glob("python3*/site-packages"))
 
+    @property
+    def directory(self) -> Path:
+        return self.site_packages() if self.suite.site else self.copy / self.suite.directory
+
+    @property
+    def command(self) -> list[str]:
+        return [replaced(word, self.places) for word in self.suite.command]
+
+    def deals(self) -> list[list[str]]:
+        """The command of each part: the suite's own, or with as many of the tests as come to it."""
+        if self.suite.clusters == 1:
+            return [self.command]
+        listed = run([*self.command, *QUIET, "--collect-only"], cwd=self.directory, env=self.environment)
+        tests = [line for line in listed.splitlines() if "::" in line]
+        count = self.suite.clusters
+        return [[*self.command[:-1], *tests[first::count]] for first in range(count)]
+
+
+class Part:
+    """Tests of a suite that share a cluster, and a home."""
+
+    def __init__(self, bench: Bench, number: int, command: Sequence[str]) -> None:
+        self.bench, self.command = bench, command
+        self.work = bench.work / f"part-{number}"
+        self.cluster = f"suite-{os.getpid()}-{number}"
+        self.kubeconfig = self.work / "home" / ".kube" / "config"
+        self.report = self.work / "report.xml"
+        self.environment = {
+            **bench.environment,
+            "HOME": str(self.work / "home"),
+            "SLIPWAY_HOME": str(self.work / "slipway"),
+            "KUBECONFIG": str(self.kubeconfig),
+            "KIND_CLUSTER_KUBECONFIG": str(self.kubeconfig),
+        }
+
+    def set_up(self) -> None:
+        self.kubeconfig.parent.mkdir(parents=True)
+        self.slipway("up", "--detach", "--name", self.cluster, *self.bench.suite.up)
+        self.kubeconfig.touch(0o600)
+        self.kubeconfig.write_text(self.slipway("kubeconfig", self.cluster))
+        for manifest in self.bench.suite.prepare:
+            run(["kubectl", "apply", "-f", replaced(manifest, self.bench.places)], env=self.environment)
+
     def slipway(self, *words: str) -> str:
         return run([sys.executable, "-m", "slipway.cli", *words], env=self.environment, cwd=CHECKOUT)
 
-    def play(self) -> Path:
-        """Run the suite's tests; where their report lies."""
-        report = self.work / "report.xml"
-        words = [
-            *(replaced(word, {"{here}": str(HERE)}) for word in self.suite.command),
-            f"--junitxml={report}",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-        ]
-        if self.suite.kubeconfig:
-            words = within_mount(self.suite.kubeconfig, self.environment["KUBECONFIG"], self.work, words)
-        directory = self.site_packages() if self.suite.site else self.copy / self.suite.directory
+    def play(self) -> dict[str, State]:
+        """Run the tests; their states."""
+        words = [*self.command, *QUIET, f"--junitxml={self.report}"]
+        if self.bench.suite.kubeconfig:
+            words = within_mount(self.bench.suite.kubeconfig, str(self.kubeconfig), self.work, words)
         with (self.work / "output.txt").open("w") as output:
             subprocess.run(
-                words, cwd=directory, env=self.environment, timeout=TIME_LIMIT,
+                words, cwd=self.bench.directory, env=self.environment, timeout=TIME_LIMIT,
                 stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False,
             )  # fmt: skip
-        if not report.exists():
-            raise SystemExit(f"{self.suite.name} left no report; see {self.work / 'output.txt'}")
-        return report
+        if not self.report.exists():
+            raise SystemExit(f"{self.bench.suite.name} left no report; see {self.work / 'output.txt'}")
+        return read_report(self.report)
 
     def clear(self) -> None:
         self.slipway("down", self.cluster)
@@ -200,44 +250,26 @@ def within_mount(path: str, source: str, work: Path, words: Sequence[str]) -> li
 
 
 def commit_of(checkout: Path) -> str:
-    return run(["git", "-C", checkout, "log", "-1", "--format=%h of %cs"]).strip()
+    return run(["git", "-C", checkout, "log", "-1", "--abbrev=7", "--format=%h %cs"]).strip()
 
 
-def play(suite: Suite, folder: Path, keep: Path | None, uv: str) -> Outcome:
+def play(suite: Suite, folder: Path, keep: Path | None, uv: str) -> Result:
     work = Path(tempfile.mkdtemp(prefix=f"slipway-suite-{suite.folder}-", dir=keep))
     bench = Bench(suite, folder, work, uv)
-    try:
-        bench.set_up()
-        begin = time.monotonic()
-        report = bench.play()
-        seconds = time.monotonic() - begin
-        return Outcome(suite, commit_of(folder / suite.folder), read_report(report), seconds)
-    finally:
-        bench.clear()
+    with ExitStack() as leaving:
         if keep is None:
-            shutil.rmtree(work, ignore_errors=True)
-
-
-def table(outcomes: Sequence[Outcome]) -> str:
-    """Markdown: a row for each suite, then each test that did not pass with the reason that suites.yaml gives."""
-    lines = [
-        "| Suite | Repository and commit | Tests | Passed | Failed | Skipped | Seconds | Wanted |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for one in outcomes:
-        counts = one.counts
-        lines.append(
-            f"| {one.suite.name} | {one.suite.repository}, {one.commit} | {len(one.states)} | {counts['passed']} |"
-            f" {counts['failed'] + counts['error']} | {counts['skipped']} | {one.seconds:.0f} |"
-            f" {one.suite.want} of {one.suite.of}{'' if one.holds else ': **not reached**'} |"
-        )
-    for one in outcomes:
-        if one.bad:
-            lines += ["", f"{one.suite.name}: did not pass", ""]
-        for name in one.bad:
-            reasons = [why for part, why in one.suite.failures.items() if part in name]
-            lines.append(f"- `{name}`: {reasons[0] if reasons else 'not looked into yet'}")
-    return "\n".join(lines)
+            leaving.callback(shutil.rmtree, work, ignore_errors=True)
+        bench.set_up()
+        parts = [Part(bench, number, command) for number, command in enumerate(bench.deals())]
+        for part in parts:
+            leaving.callback(part.clear)
+            part.set_up()
+        begin = time.monotonic()
+        with ThreadPoolExecutor(len(parts)) as threads:
+            reports = list(threads.map(Part.play, parts))
+        seconds = time.monotonic() - begin
+        states = {name: state for report in reports for name, state in report.items()}
+        return result_of(suite, commit_of(folder / suite.folder), states, seconds)
 
 
 def main() -> int:
@@ -251,6 +283,9 @@ def main() -> int:
     )
     parser.add_argument(
         "--keep", type=Path, metavar="PATH", help="leave reports and output in a folder below PATH"
+    )
+    parser.add_argument(
+        "--record", action="store_true", help="keep the results and write the documentation's tables"
     )
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.names) - set(suites))
@@ -267,13 +302,16 @@ def main() -> int:
         parser.error(
             f"{arguments.folder / missing[0].folder} is missing: a checkout of {missing[0].repository}"
         )
-    outcomes = []
+    tables = {table.name: table for table in read_tables()}
+    results = []
     for suite in chosen:
         if suite not in missing:
-            outcomes.append(play(suite, arguments.folder.resolve(), arguments.keep, uv))
-            print(table(outcomes[-1:]), flush=True)
-    print("\n" + table(outcomes))
-    return 0 if all(one.holds for one in outcomes) else 1
+            results.append(play(suite, arguments.folder.resolve(), arguments.keep, uv))
+            print(rendered(tables[suite.table], results[-1:]) + "\n", flush=True)
+            if arguments.record:
+                record(suite.table, results[-1])
+                write_documents()
+    return 0 if all(one.holds for one in results) else 1
 
 
 if __name__ == "__main__":
