@@ -1,6 +1,7 @@
 """DaemonSets against a real API server: a pod on each node that wants it, taints, rollouts."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -175,3 +176,15 @@ def test_a_daemon_that_ended_because_it_is_deleted_did_not_fail_and_is_replaced(
     assert [event.reason for event in plan.events] == []
     made = [write for write in plan.writes if isinstance(write, Create) and write.resource == PODS]
     assert len(made) == 1
+
+
+def test_a_revision_is_written_in_the_order_in_which_others_compare_it(play: Play) -> None:
+    async def story(world: Any) -> None:
+        await world.create(DAEMON_SETS, daemon_set())
+        await asyncio.sleep(5)
+        [revision] = await world.list(CONTROLLER_REVISIONS)
+        text = json.dumps(revision["data"])
+        assert text == json.dumps(revision["data"], sort_keys=True)
+        assert text.startswith('{"spec": {"template": {"$patch": "replace"')
+
+    play(story)

@@ -40,7 +40,14 @@ def by_number(revisions: Iterable[Object]) -> list[Object]:
 
 
 def data_of(owner: Object) -> dict[str, Any]:
-    return {"spec": {"template": {**clone(owner["spec"]["template"]), "$patch": "replace"}}}
+    """The patch that goes back to the owner's template, in the order of a Go map: others compare it byte by byte."""
+    return {"spec": {"template": _in_order({**owner["spec"]["template"], "$patch": "replace"})}}
+
+
+def _in_order(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _in_order(value[name]) for name in sorted(value)}
+    return [_in_order(item) for item in value] if isinstance(value, list) else value
 
 
 def template_of(revision: Object) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from slipway.cluster.access.admission.pod_defaults import (
     PodPriority,
     ServiceAccountAdmission,
 )
+from slipway.cluster.access.admission.runtime_class import RuntimeClassAdmission
 from slipway.cluster.access.admission.webhooks import Webhooks
 from slipway.cluster.access.authentication import MASTERS, Authenticator, StaticTokens
 from slipway.cluster.access.authorization import RbacAuthorizer
@@ -139,6 +140,7 @@ def _admission(
     plugins += [
         PodPriority(registry),
         DefaultTolerations(),
+        RuntimeClassAdmission(registry),
         DefaultStorageClass(registry),
         Webhooks(registry, addresses.resolve, authorizer),
         NoEscalation(registry, authorizer),

@@ -12,6 +12,7 @@ from slipway.cluster.client.informer import Informer
 from slipway.cluster.client.objects import is_deleting, key_of, uid_of
 from slipway.cluster.client.resources import LEASES, NODES, PODS
 from slipway.cluster.nodes.node_object import NodeFacts, node_object, node_status
+from slipway.cluster.nodes.pod_admission import Occupancy, Rejection
 from slipway.cluster.nodes.pod_worker import PodWorker
 from slipway.cluster.nodes.surroundings import Surroundings
 from slipway.cluster.status import StatusError
@@ -33,6 +34,7 @@ class NodeAgent:
         self._pods = Informer(around.client, PODS, field_selector=f"spec.nodeName={facts.name}")
         self._tasks: list[asyncio.Task[None]] = []
         self._node: Object = {}
+        self._occupancy = Occupancy()
         self._trouble = ""  # of the runtime, as last reported
 
     async def start(self) -> None:
@@ -71,6 +73,7 @@ class NodeAgent:
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
         pod = new or old or {}
         worker = self.workers.get(uid_of(pod))
+        self._count(old, new)
         if old is not None and new is not None and uid_of(old) != uid_of(new):
             self._withdraw(uid_of(old))  # deleted and created anew between two lists
         if new is None:
@@ -78,7 +81,28 @@ class NodeAgent:
         elif worker is not None:
             worker.update(new)
         elif not (is_deleting(new) and _over(new)):
-            self.workers[uid_of(new)] = PodWorker(self.around, new, self._gone)
+            self.workers[uid_of(new)] = PodWorker(self.around, new, self._admit, self._gone)
+
+    def _count(self, old: Object | None, new: Object | None) -> None:
+        if old is not None and (new is None or uid_of(old) != uid_of(new)):
+            self._occupancy.release(uid_of(old))
+        if new is None:
+            return
+        if _over(new):
+            self._occupancy.release(uid_of(new))
+        elif self._occupancy.has(uid_of(new)) or (new.get("status") or {}).get("startTime"):
+            self._occupancy.take(new)  # resized, or taken by the agent that was here before
+
+    async def _admit(self, pod: Object) -> Rejection | None:
+        """Whether there is room for the pod; the node is read anew before it is turned away."""
+        rejection = self._occupancy.admit(pod, self._node)
+        if rejection is not None:
+            self._node = await self.around.client.get(NODES, self.facts.name)
+            worker = self.workers.get(uid_of(pod))
+            if worker is None or worker.state.withdrawn:
+                return None  # it has left in the meantime
+            rejection = self._occupancy.admit(pod, self._node)
+        return rejection
 
     def _withdraw(self, uid: str) -> None:
         worker = self.workers.get(uid)

@@ -48,11 +48,12 @@ def pod_status(pod: Object, state: PodState, reporter: Reporter, now: float) -> 
     generation = pod["metadata"].get("generation")
     if generation is not None:
         status["observedGeneration"] = generation
-    begun = initialized(state)
+    # As kubelet, which goes by whether there are init containers, not by how far they are.
+    waits = "PodInitializing" if pod["spec"].get("initContainers") else "ContainerCreating"
     for kind, spec in container_specs(pod):
         container = state.containers.get(spec["name"])
         if container is not None:
-            row = _container_status(container, spec, reporter, waits_for_init=not begun and kind is Kind.APP)
+            row = _container_status(container, spec, reporter, waits)
             status.setdefault(_GROUPS[kind], []).append(row)
     status["conditions"] = _conditions(pod, state, status["phase"], now, generation)
     return status
@@ -85,11 +86,11 @@ def _any_alive(state: PodState) -> bool:
 
 
 def _container_status(
-    container: ContainerState, spec: Mapping[str, Any], reporter: Reporter, *, waits_for_init: bool
+    container: ContainerState, spec: Mapping[str, Any], reporter: Reporter, waits: str
 ) -> Object:
     row: Object = {
         "name": container.name,
-        "state": _current(container, reporter, waits_for_init),
+        "state": _current(container, reporter, waits),
         "lastState": {},
         "ready": _ready(container),
         "restartCount": container.restarts,
@@ -128,15 +129,13 @@ def _ready(container: ContainerState) -> bool:
     return container.ready and container.phase is Phase.RUNNING
 
 
-def _current(container: ContainerState, reporter: Reporter, waits_for_init: bool) -> Object:
+def _current(container: ContainerState, reporter: Reporter, waits: str) -> Object:
     if container.phase is Phase.RUNNING:
         return {"running": {"startedAt": format_timestamp(container.started_at)}}
     if container.phase is Phase.EXITED and container.ended is not None:
         return {"terminated": _terminated(container.ended, reporter)}
     reason, message = container.waiting
-    if not reason:
-        reason = "PodInitializing" if waits_for_init else "ContainerCreating"
-    waiting: Object = {"reason": reason}
+    waiting: Object = {"reason": reason or waits}
     if message:
         waiting["message"] = message
     return {"waiting": waiting}

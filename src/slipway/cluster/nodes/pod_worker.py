@@ -12,7 +12,7 @@ import hashlib
 import logging
 import shutil
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from slipway.cluster.client.objects import object_reference
@@ -21,6 +21,7 @@ from slipway.cluster.nodes.container_environment import ConfigError
 from slipway.cluster.nodes.container_request import container_request, sandbox_request, termination_message
 from slipway.cluster.nodes.image_pull import image_of, no_image
 from slipway.cluster.nodes.images import ImageError
+from slipway.cluster.nodes.pod_admission import Rejection
 from slipway.cluster.nodes.pod_probes import ContainerProbes, run_hook
 from slipway.cluster.nodes.pod_reports import StatusReports
 from slipway.cluster.nodes.pod_state import (
@@ -65,15 +66,23 @@ _DELETE_RETRY = 1.0  # seconds
 
 
 class PodWorker:
-    """`gone` is called once when nothing of the pod is left here and in the API."""
+    """`admit` says why the node has no room for the pod, if so; `gone` is called once when nothing of the pod is left
+    here and in the API."""
 
-    def __init__(self, around: Surroundings, pod: Object, gone: Callable[[PodWorker], None]) -> None:
+    def __init__(
+        self,
+        around: Surroundings,
+        pod: Object,
+        admit: Callable[[Object], Awaitable[Rejection | None]],
+        gone: Callable[[PodWorker], None],
+    ) -> None:
         self.around = around
         self.pod = pod
         self.state: PodState = first_state(pod, around.clock.now())
         self.volumes = Volumes(
             around.pod_folder(pod), around.find(pod["metadata"]["namespace"]), self._mint, around.allocatable
         )
+        self._admit = admit
         self._gone = gone
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping: dict[str, asyncio.Task[None]] = {}
@@ -211,6 +220,11 @@ class PodWorker:
     async def _prepare(self) -> None:
         state, around = self.state, self.around
         try:
+            rejection = await self._admit(self.pod)
+            if rejection is not None:
+                self.event("Warning", rejection.reason, rejection.message)
+                state.failure = (rejection.reason, f"Pod was rejected: {rejection.message}")
+                return
             if around.files:
                 await self.volumes.prepare(self.pod)
             state.sandbox = await around.runtime.create_sandbox(sandbox_request(self.pod, state, around))

@@ -60,7 +60,7 @@ async def delete(registry: Registry, call: Call) -> Written:
             raise missing(call)
         shown = await registry.conversions.record(definition, record)
         old = definition.from_storage(shown.value)
-        _check_preconditions(call, old)
+        check_preconditions(call, old)
         definition.strategy.check_delete(registry, call, old)
         await registry.admission.mutate(call, None, old)
         await registry.admission.validate(call, None, old)
@@ -70,7 +70,7 @@ async def delete(registry: Registry, call: Call) -> Written:
             continue  # another writer changed it meanwhile: look again
 
 
-def _check_preconditions(call: Call, old: Object) -> None:
+def check_preconditions(call: Call, old: Object) -> None:
     options, metadata = call.options, old["metadata"]
     why = ""
     if options.precondition_uid and options.precondition_uid != metadata["uid"]:

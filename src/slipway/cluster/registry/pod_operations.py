@@ -8,7 +8,7 @@ from typing import Any
 
 from slipway.cluster.patching.json_values import copied
 from slipway.cluster.registry.call import Call, Options
-from slipway.cluster.registry.deleting import delete
+from slipway.cluster.registry.deleting import check_preconditions, delete
 from slipway.cluster.registry.reading import missing
 from slipway.cluster.registry.registry import Registry, stamped
 from slipway.cluster.registry.selectors import labels_match, requirements_of
@@ -108,8 +108,27 @@ async def evict(registry: Registry, call: Call, eviction: Object) -> Object:
     phase = (pod.get("status") or {}).get("phase")
     if phase not in {"Succeeded", "Failed", "Pending"} and not pod["metadata"].get("deletionTimestamp"):
         _ask_budgets(registry, call, pod)
+    if not one.options.dry_run:
+        _say_why(registry, one)
     await delete(registry, one)
     return dict(SUCCESS)
+
+
+def _say_why(registry: Registry, one: Call) -> None:
+    """Put the reason of its end into the pod's conditions, by which Jobs tell disruptions from failures."""
+
+    def target(pod: Object) -> None:
+        check_preconditions(one, pod)
+        status = pod.setdefault("status", {})
+        kept = [row for row in status.get("conditions") or [] if row["type"] != "DisruptionTarget"]
+        now = registry.clock.timestamp()
+        row = {"type": "DisruptionTarget", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
+        row |= {"reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}
+        status["conditions"] = [*kept, row]
+
+    changed = change_stored(registry, "pods", "", one.namespace, one.name, target)
+    if changed is not None and one.options.precondition_resource_version:
+        one.options.precondition_resource_version = changed["metadata"]["resourceVersion"]
 
 
 def _options(call: Call, eviction: Object) -> Options:

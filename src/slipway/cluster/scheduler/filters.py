@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from slipway.cluster.client.placement import node_matches, tolerated
-from slipway.cluster.scheduler.ledger import HostPort, NodeInfo, PodInfo
+from slipway.cluster.client.placement import node_matches, ports_clash, tolerated
+from slipway.cluster.scheduler.ledger import NodeInfo, PodInfo
 
 UNSCHEDULABLE_TAINT = "node.kubernetes.io/unschedulable"
 
@@ -58,7 +58,7 @@ def node_affinity(pod: PodInfo, node: NodeInfo) -> Refusal | None:
 
 
 def host_ports(pod: PodInfo, node: NodeInfo) -> Refusal | None:
-    if pod.host_ports and any(_clash(pod.host_ports, other.host_ports) for other in node.pods.values()):
+    if pod.host_ports and any(ports_clash(pod.host_ports, other.host_ports) for other in node.pods.values()):
         return Refusal(("node(s) didn't have free ports for the requested pod ports",))
     return None
 
@@ -81,13 +81,3 @@ FILTERS: tuple[Filter, ...] = (unschedulable, node_name, taints, node_affinity, 
 
 def matches_node(pod: PodInfo, node: NodeInfo) -> bool:
     return node_matches(pod.spec, node.labels, node.name)
-
-
-def _clash(wanted: frozenset[HostPort], taken: frozenset[HostPort]) -> bool:
-    return any(
-        protocol == other_protocol
-        and port == other_port
-        and (address == other_address or "0.0.0.0" in (address, other_address))
-        for address, protocol, port in wanted
-        for other_address, other_protocol, other_port in taken
-    )

@@ -3,59 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from slipway.cluster.client.objects import Object, controller_uid, labels_of, name_of, namespace_of, uid_of
+from slipway.cluster.client.placement import HostPort, host_ports_of, requests_of
 from slipway.cluster.client.quantities import amounts
 
 # What a pod without requests counts for when nodes are compared (never when they are filtered).
 _DEFAULT_CPU = 100  # thousandths
 _DEFAULT_MEMORY = 200 * 2**20
-
-HostPort = tuple[str, str, int]  # address, protocol, port
-
-
-def requests_of(pod: Object) -> dict[str, int]:
-    """CPU in thousandths, the rest in units: what must be free on a node for this pod.
-
-    The larger of what its containers need together and what any init container needs beside the sidecars
-    started before it; plus overhead. Requests of the pod itself win over those of its containers.
-    """
-    spec = pod["spec"]
-    total = _sum(_requests(container) for container in spec.get("containers") or ())
-    sidecars: dict[str, int] = {}
-    peak: dict[str, int] = {}
-    for container in spec.get("initContainers") or ():
-        wanted = _requests(container)
-        if container.get("restartPolicy") == "Always":
-            sidecars = _sum([sidecars, wanted])
-            wanted = sidecars
-        else:
-            wanted = _sum([sidecars, wanted])
-        peak = _largest(peak, wanted)
-    total = _largest(_sum([total, sidecars]), peak)
-    total |= amounts((spec.get("resources") or {}).get("requests") or {})
-    return _sum([total, amounts(spec.get("overhead") or {})])
-
-
-def _requests(container: Mapping[str, Any]) -> dict[str, int]:
-    resources = container.get("resources") or {}
-    return amounts({**(resources.get("limits") or {}), **(resources.get("requests") or {})})
-
-
-def _sum(parts: Any) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for part in parts:
-        for name, amount in part.items():
-            total[name] = total.get(name, 0) + amount
-    return total
-
-
-def _largest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {name: max(one.get(name, 0), other.get(name, 0)) for name in {**one, **other}}
 
 
 @dataclass(eq=False)
@@ -113,13 +72,7 @@ class PodInfo:
 
     @cached_property
     def host_ports(self) -> frozenset[HostPort]:
-        containers = [*(self.spec.get("containers") or ()), *(self.spec.get("initContainers") or ())]
-        return frozenset(
-            (port.get("hostIP") or "0.0.0.0", port.get("protocol", "TCP"), int(port["hostPort"]))
-            for container in containers
-            for port in container.get("ports") or ()
-            if port.get("hostPort")
-        )
+        return host_ports_of(self.spec)
 
     def affinity_terms(self, kind: str, strength: str = "required") -> list[dict[str, Any]]:
         """Terms of `podAffinity` or `podAntiAffinity`, required or preferred."""

@@ -140,14 +140,19 @@ def _time(value: Any) -> str:
 
 
 def _second(value: Any) -> str:
-    return _moment(value, "2006-01-02T15:04:05Z07:00").strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _written(_moment(value, "2006-01-02T15:04:05Z07:00"), "seconds")
 
 
 _named_second = lru_cache(4096)(_second)  # objects name few moments, and name them again and again
 
 
 def _micro_time(value: Any) -> str:
-    return _moment(value, "2006-01-02T15:04:05.000000Z07:00").strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return _written(_moment(value, "2006-01-02T15:04:05.000000Z07:00"), "microseconds")
+
+
+def _written(moment: datetime, precision: str) -> str:
+    # Not strftime: it writes the year 1 as 1, not 0001.
+    return f"{moment.replace(tzinfo=None).isoformat(timespec=precision)}Z"
 
 
 _LAYOUT = re.compile(r"2006|01|02|15|04|05|\.000000|Z07:00|.")
