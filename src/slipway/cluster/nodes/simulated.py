@@ -53,10 +53,14 @@ class Behaviour:
     memory: int = 16 << 20  # bytes
 
 
+# Makes up the behaviour of one container of a pod; what is left to chance is drawn from the generator.
+Draw = Callable[[SandboxRequest, ContainerRequest, Random], Behaviour]
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     match: Mapping[str, Any]
-    behaviour: Behaviour
+    behaviour: Behaviour | Draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,7 @@ def standard_book() -> Book:
     return read_book((Path(__file__).parent / "data" / "simulated.yaml").read_text(), "simulated.yaml")
 
 
-def choose(book: Book, pod: SandboxRequest, container: ContainerRequest) -> Behaviour:
+def choose(book: Book, pod: SandboxRequest, container: ContainerRequest, random: Random) -> Behaviour:
     """The behaviour of a container by the book."""
     named = pod.annotations.get(f"{OUTCOME}.{container.name}")
     if named is None and container.kind == "app":
@@ -141,7 +145,8 @@ def choose(book: Book, pod: SandboxRequest, container: ContainerRequest) -> Beha
         return book.outcomes[named]
     for rule in book.rules:
         if _fits(rule.match, pod, container):
-            return rule.behaviour
+            behaviour = rule.behaviour
+            return behaviour if isinstance(behaviour, Behaviour) else behaviour(pod, container, random)
     return Behaviour()
 
 
@@ -253,7 +258,7 @@ class SimulatedRuntime:
 
     def _behaviour(self, pod: SandboxRequest, container: ContainerRequest) -> Behaviour:
         scripted = self.script(pod, container) if self.script is not None else None
-        return scripted or choose(self._book, pod, container)
+        return scripted or choose(self._book, pod, container, self.random)
 
     async def start_container(self, sandbox: str, request: ContainerRequest) -> str:
         pod = self._pods.get(sandbox)
