@@ -288,3 +288,18 @@ async def test_pods_keep_their_way_out_when_their_neighbours_come_and_go(namespa
         )
         said = b"".join([chunk async for chunk in session.stderr()])
         assert await session.wait() == 0, said
+
+
+async def test_settings_of_the_kernel_are_the_pods_own(namespace_pods: Pods) -> None:
+    def here() -> str:
+        return Path("/proc/sys/net/ipv4/ip_local_port_range").read_text()
+
+    before = here()
+    sysctls = [
+        {"name": "kernel.shm_rmid_forced", "value": "1"},
+        {"name": "net/ipv4/ip_local_port_range", "value": "20000 30000"},
+    ]
+    script = "cat /proc/sys/kernel/shm_rmid_forced /proc/sys/net/ipv4/ip_local_port_range"
+    text = await namespace_pods.output("tuned", shell(script), securityContext={"sysctls": sysctls})
+    assert text.split() == ["1", "20000", "30000"]
+    assert here() == before

@@ -84,6 +84,33 @@ def test_resources_that_the_node_does_not_know_are_not_its_own_to_refuse() -> No
     assert Occupancy().admit(pod("p", {"example.com/elsewhere": "5"}), NODE) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "more", "why"),
+    [
+        ("kernel/msgmax", {}, '"kernel.msgmax" not allowlisted'),
+        (
+            "net.ipv4.tcp_rmem",
+            {"hostNetwork": True},
+            '"net.ipv4.tcp_rmem" not allowed with host net enabled',
+        ),
+        (
+            "kernel.shm_rmid_forced",
+            {"hostIPC": True},
+            '"kernel.shm_rmid_forced" not allowed with host ipc enabled',
+        ),
+    ],
+)
+def test_only_settings_of_the_kernel_that_are_the_pods_own_may_be_set(
+    name: str, more: dict[str, Any], why: str
+) -> None:
+    context = {"sysctls": [{"name": name, "value": "1"}]}
+    rejection = Occupancy().admit(pod("p", securityContext=context, **more), NODE)
+    assert rejection is not None
+    assert (rejection.reason, rejection.message) == ("SysctlForbidden", f"forbidden sysctl: {why}")
+    safe = {"sysctls": [{"name": "net/ipv4/tcp_rmem", "value": "1"}]}
+    assert Occupancy().admit(pod("p", securityContext=safe), NODE) is None
+
+
 def test_only_taints_that_drive_pods_away_count() -> None:
     taints = [{"key": "a", "effect": "NoSchedule"}, {"key": "b", "effect": "NoExecute"}]
     node = {**NODE, "spec": {"taints": taints}}

@@ -205,6 +205,9 @@ def sandbox_request(pod: Object, state: PodState, around: Surroundings) -> Sandb
         owner=str((controller_of(pod) or {}).get("kind", "")),
         annotations=meta.get("annotations") or {},
         labels=meta.get("labels") or {},
+        sysctls={
+            row["name"]: row["value"] for row in (spec.get("securityContext") or {}).get("sysctls") or ()
+        },
     )
 
 

@@ -28,6 +28,19 @@ _PREDICATES = {
 }
 
 
+_SAFE_SYSCTLS = {
+    "kernel.shm_rmid_forced",
+    *(
+        f"net.ipv4.{name}"
+        for name in (
+            "ip_local_port_range", "ip_local_reserved_ports", "ip_unprivileged_port_start", "ping_group_range",
+            "tcp_fin_timeout", "tcp_keepalive_intvl", "tcp_keepalive_probes", "tcp_keepalive_time",
+            "tcp_notsent_lowat", "tcp_rmem", "tcp_slow_start_after_idle", "tcp_syncookies", "tcp_wmem",
+        )
+    ),
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
     reason: str
@@ -63,7 +76,7 @@ class Occupancy:
         """Take the pod, or say why not."""
         if self.has(uid_of(pod)):
             return None
-        rejection = self._shortage(pod, node) or self._mismatch(pod, node)
+        rejection = _forbidden(pod["spec"]) or self._shortage(pod, node) or self._mismatch(pod, node)
         if rejection is None:
             self.take(pod)
         return rejection
@@ -97,6 +110,22 @@ class Occupancy:
         elif not _endures(spec, (node.get("spec") or {}).get("taints") or []):
             name = "TaintToleration"
         return Rejection(name, f"Predicate {name} failed: {_PREDICATES[name]}") if name else None
+
+
+def _forbidden(spec: Mapping[str, Any]) -> Rejection | None:
+    """Settings of the kernel that would not be the pod's alone."""
+    for row in (spec.get("securityContext") or {}).get("sysctls") or ():
+        name, why = str(row["name"]), ""
+        plain = name.replace("/", ".")
+        if plain not in _SAFE_SYSCTLS:
+            why = "not allowlisted"
+        elif plain.startswith("net.") and spec.get("hostNetwork"):
+            why = "not allowed with host net enabled"
+        elif plain.startswith("kernel.") and spec.get("hostIPC"):
+            why = "not allowed with host ipc enabled"
+        if why:
+            return Rejection("SysctlForbidden", f'forbidden sysctl: "{plain}" {why}')
+    return None
 
 
 def _endures(spec: Mapping[str, Any], taints: list[dict[str, Any]]) -> bool:

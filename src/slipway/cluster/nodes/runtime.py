@@ -43,6 +43,7 @@ class SandboxRequest:
     owner: str = ""  # kind of the controller
     annotations: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict)  # heeded by runtimes that isolate pods
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,7 @@ def _hold(request: Request, ready: int) -> NoReturn:
         flags = kernel.NEWUTS | kernel.NEWIPC | (kernel.NEWNET if request.get("address") else 0)
         kernel.unshare(flags)
         kernel.sethostname(request["hostname"])
+        _tune(request["sysctls"])
         os.closerange(3, ready)
         os.closerange(ready + 1, 1024)
         os.write(ready, b"ready")
@@ -120,6 +121,16 @@ def _hold(request: Request, ready: int) -> NoReturn:
         os.write(ready, str(error).encode())
     finally:
         os._exit(1)
+
+
+def _tune(sysctls: dict[str, str]) -> None:
+    """Settings of the kernel, which are the pod's own: the files show those of whoever opens them."""
+    for name, value in sysctls.items():
+        first = next((letter for letter in name if letter in "./"), ".")
+        # Where a dot comes first, dots divide; the other one is then a part of a name, such as that of a link.
+        path = name.translate(str.maketrans("./", "/.")) if first == "." else name
+        with open(f"/proc/sys/{path}", "w") as file:
+            file.write(value)
 
 
 def _plug_in(helper: Helper, request: Request, pid: int) -> None:

@@ -121,6 +121,7 @@ class NamespacesRuntime(LocalRuntime):
                 bridge=self.bridge,
                 link=link,
                 alias=self._alias,
+                sysctls=dict(request.sysctls),
             )
         except SpawnError as error:
             self._give_back(request.node, address)
