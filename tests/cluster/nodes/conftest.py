@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,24 @@ class Pods:
 
     async def over(self, name: str) -> dict[str, Any]:
         return await self.until(name, lambda status: status["phase"] in ("Succeeded", "Failed"))
+
+    async def comes_true(self, holds: Callable[[], Awaitable[Any]], seconds: float = 60) -> Any:
+        """Ask again and again, until the answer is a true one; that."""
+        async with asyncio.timeout(seconds):
+            while True:
+                if found := await holds():
+                    return found
+                await asyncio.sleep(0.02)
+
+    async def logged(self, name: str, wanted: str, container: str = "main") -> str:
+        """The container's log as soon as these words are in it."""
+
+        async def text() -> str:
+            found = await self.log(name, container)
+            return found if wanted in found else ""
+
+        found: str = await self.comes_true(text)
+        return found
 
     async def log(self, name: str, container: str = "main", **options: Any) -> str:
         chunks = self.kubelet.logs("default", name, container, LogOptions(**options))

@@ -15,7 +15,7 @@ from slipway.cluster.nodes.container_environment import (
     expand,
 )
 from slipway.cluster.nodes.images import Image
-from slipway.cluster.nodes.pod_state import PodState, container_specs
+from slipway.cluster.nodes.pod_state import container_specs
 from slipway.cluster.nodes.runtime import ContainerRequest, Mount, SandboxRequest
 from slipway.cluster.nodes.surroundings import Surroundings
 from slipway.cluster.nodes.volumes import Volumes
@@ -185,7 +185,7 @@ def _long_name(pod: Object, around: Surroundings) -> str:
     return f"{_short_name(pod)}.{subdomain}.{pod['metadata']['namespace']}.svc.{around.dns.domain}"
 
 
-def sandbox_request(pod: Object, state: PodState, around: Surroundings) -> SandboxRequest:
+def sandbox_request(pod: Object, volumes: Volumes, around: Surroundings) -> SandboxRequest:
     meta, spec = pod["metadata"], pod["spec"]
     nameservers, searches, options = _dns(pod, around)
     aliases = tuple((row["ip"], tuple(row.get("hostnames") or ())) for row in spec.get("hostAliases") or ())
@@ -198,6 +198,9 @@ def sandbox_request(pod: Object, state: PodState, around: Surroundings) -> Sandb
         own_names=_own_names(pod, around),
         folder=around.pod_folder(pod),
         host_network=bool(spec.get("hostNetwork")),
+        host_ipc=bool(spec.get("hostIPC")),
+        processes="host" if spec.get("hostPID") else "pod" if spec.get("shareProcessNamespace") else "own",
+        in_memory=tuple(volumes.in_memory.values()),
         nameservers=nameservers,
         searches=searches,
         dns_options=options,

@@ -26,22 +26,33 @@ from slipway.cluster.nodes.spawning.spawner import Spawner, SpawnError
 from slipway.cluster.nodes.streams import Flow, LocalSession, Sink, SocketDuplex, Source
 
 _KILLED = 128 + signal.SIGKILL
+_TO_COME = -1  # in the place of a descriptor
 _DRAIN = 0.5  # seconds that output may still come after a process has ended
 
 
 @dataclass(slots=True)
 class Streams:
-    """The cluster's ends of a process's streams, and the four descriptors that the process gets."""
+    """The cluster's ends of a process's streams, and the four descriptors that the process gets.
+
+    A terminal `inside` a container is opened there: the process gets a socket, and sends its master through that.
+    """
 
     given: list[int]
     stdin: int | None
     stdout: int
     stderr: int | None  # None when a terminal joins both
     trouble: int | None
+    way: socket.socket | None = None  # for the master of a terminal inside, until it has come
 
     @classmethod
-    def open(cls, *, stdin: bool, tty: bool) -> Streams:
+    def open(cls, *, stdin: bool, tty: bool, inside: bool) -> Streams:
         trouble, trouble_write = os.pipe()
+        if tty and inside:
+            way, theirs = socket.socketpair()
+            way.setblocking(False)
+            given = [theirs.detach(), os.open(os.devnull, os.O_RDWR), os.open(os.devnull, os.O_RDWR)]
+            # stdin is said to be wanted by a number that no descriptor has, until the master comes.
+            return cls([*given, trouble_write], _TO_COME if stdin else None, _TO_COME, None, trouble, way)
         if tty:
             master, slave = pty.openpty()
             given = [slave, os.dup(slave), os.dup(slave), trouble_write]
@@ -54,6 +65,17 @@ class Streams:
         err, err_write = os.pipe()
         return cls([stdin_read, out_write, err_write, trouble_write], stdin_write, out, err, trouble)
 
+    def take_terminal(self) -> None:
+        """Receive the master of a terminal inside, once the program has started."""
+        if self.way is None:
+            return
+        _, (master, *_), _, _ = socket.recv_fds(self.way, 1, 1)
+        os.set_inheritable(master, False)
+        self.way.close()
+        self.way = None
+        self.stdout = master
+        self.stdin = master if self.stdin is not None else None
+
     def close_given(self) -> None:
         for descriptor in self.given:
             os.close(descriptor)
@@ -61,9 +83,11 @@ class Streams:
 
     def close(self) -> None:
         self.close_given()
-        for descriptor in {self.stdin, self.stdout, self.stderr, self.trouble}:
-            if descriptor is not None:
-                os.close(descriptor)
+        if self.way is not None:
+            self.way.close()
+        for descriptor in {self.stdin, self.stdout, self.stderr, self.trouble} - {None, _TO_COME}:
+            assert descriptor is not None
+            os.close(descriptor)
 
 
 @dataclass(slots=True)
@@ -86,6 +110,7 @@ class LocalRuntime(ABC):
     real = True
     # Whether SIGKILL goes to the whole process group; other signals are for the program alone, as in a container.
     kills_group = True
+    terminals_inside = False  # whether containers have a /dev/pts of their own
 
     def __init__(self, cluster: str, clock: Clock, random: Random, wrap: Sequence[str] = ()) -> None:
         self.cluster = cluster
@@ -136,7 +161,7 @@ class LocalRuntime(ABC):
 
     async def start_container(self, sandbox: str, request: ContainerRequest) -> str:
         running = Running(self.new_id(), sandbox, request)
-        streams = Streams.open(stdin=request.stdin, tty=request.tty)
+        streams = Streams.open(stdin=request.stdin, tty=request.tty, inside=self.terminals_inside)
         log = LogWriter(request.log, self.clock)
         self.spawner.watch(running.id)
         try:
@@ -149,6 +174,7 @@ class LocalRuntime(ABC):
         if trouble:
             self._failed(streams, log, running.id)
             raise RuntimeFailure("StartError", _task_error(f"error during container init: {trouble}"))
+        streams.take_terminal()
         self.containers[running.id] = running
         self._connect(running, streams, log)
         return running.id
@@ -219,7 +245,7 @@ class LocalRuntime(ABC):
     async def exec(self, container: str, command: Sequence[str], *, stdin: bool, tty: bool) -> Session:
         running = self._live(container)
         id = self.new_id()
-        streams = Streams.open(stdin=stdin, tty=tty)
+        streams = Streams.open(stdin=stdin, tty=tty, inside=self.terminals_inside)
         self.spawner.watch(id)
         try:
             await self.launch_exec(id, running, command, streams.given, tty)
@@ -237,6 +263,7 @@ class LocalRuntime(ABC):
                 f' failed to start exec "{id}": OCI runtime exec failed: exec failed: unable to start container'
                 f" process: {trouble}",
             )
+        streams.take_terminal()
         return self._session(id, streams)
 
     def _session(self, id: str, streams: Streams) -> Session:

@@ -227,7 +227,9 @@ class PodWorker:
                 return
             if around.files:
                 await self.volumes.prepare(self.pod)
-            state.sandbox = await around.runtime.create_sandbox(sandbox_request(self.pod, state, around))
+            state.sandbox = await around.runtime.create_sandbox(
+                sandbox_request(self.pod, self.volumes, around)
+            )
         except MountError as error:
             self.event(
                 "Warning",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from slipway.cluster.exchange import Duplex
 from slipway.cluster.kubelet import Session
@@ -25,8 +25,21 @@ class RuntimeFailure(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class InMemory:
+    """A volume that lies in memory: at most `size` bytes, 0 for as much as the system gives."""
+
+    path: Path
+    size: int
+    mode: int = 0o777
+    group: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxRequest:
-    """`host_network` means no address of its own. `folder` is the pod's, for resolv.conf and the like."""
+    """`host_network` means no address of its own. `folder` is the pod's, for resolv.conf and the like.
+
+    `processes` says with whom its containers share theirs.
+    """
 
     namespace: str
     pod: str
@@ -36,6 +49,9 @@ class SandboxRequest:
     own_names: tuple[str, ...]  # in the pod's /etc/hosts beside its address
     folder: Path
     host_network: bool = False
+    host_ipc: bool = False
+    processes: Literal["own", "pod", "host"] = "own"
+    in_memory: tuple[InMemory, ...] = ()
     nameservers: tuple[str, ...] = ()
     searches: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
@@ -59,6 +75,7 @@ class Mount:
     source: Path
     target: str
     read_only: bool = False
+    in_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from slipway.cluster.client.quantities import whole
 from slipway.cluster.nodes.container_environment import (
     ConfigError,
     Lookup,
@@ -23,7 +24,7 @@ from slipway.cluster.nodes.container_environment import (
     field_value,
     resource_value,
 )
-from slipway.cluster.nodes.runtime import Mount
+from slipway.cluster.nodes.runtime import InMemory, Mount
 
 Object = dict[str, Any]
 # (service account, audience or "", seconds) -> token, bound to the pod
@@ -58,6 +59,7 @@ class Volumes:
     allocatable: Mapping[str, str]
     roots: dict[str, Path] = field(default_factory=dict)
     read_only: set[str] = field(default_factory=set)  # whatever their mounts say
+    in_memory: dict[str, InMemory] = field(default_factory=dict)
     token_lifetime: int | None = None
 
     async def prepare(self, pod: Object) -> None:
@@ -69,6 +71,10 @@ class Volumes:
                 self.read_only.add(name)
             if group is not None and "emptyDir" in volume:
                 _give_to_group(self.roots[name], group, 0o2070)
+            if (volume.get("emptyDir") or {}).get("medium") == "Memory":
+                size = _memory_size(pod, volume["emptyDir"], self.allocatable)
+                mode = 0o777 if group is None else 0o2777
+                self.in_memory[name] = InMemory(self.roots[name], size, mode, group)
 
     async def refresh(self, pod: Object) -> None:
         """Bring files of ConfigMaps, Secrets and the pod's own fields up to date."""
@@ -89,7 +95,7 @@ class Volumes:
             if sub:
                 source = _beneath(source, sub, mount["name"])
             read_only = bool(mount.get("readOnly")) or mount["name"] in self.read_only
-            mounts.append(Mount(source, mount["mountPath"], read_only))
+            mounts.append(Mount(source, mount["mountPath"], read_only, mount["name"] in self.in_memory))
         return tuple(sorted(mounts, key=lambda mount: mount.target.count("/")))
 
     async def _prepare_one(self, pod: Object, volume: Object) -> Path:
@@ -238,6 +244,17 @@ def _same(current: Path, files: Mapping[str, File]) -> bool:
         path.read_bytes() == files[name].data and (path.stat().st_mode & 0o7777) == files[name].mode
         for name, path in there.items()
     )
+
+
+def _memory_size(pod: Object, words: Object, allocatable: Mapping[str, str]) -> int:
+    """The least of the volume's own limit, the memory that the pod may use, and the node's."""
+    sizes = [whole(allocatable["memory"])]
+    if words.get("sizeLimit") is not None:
+        sizes.append(whole(words["sizeLimit"]))
+    limits = [(row.get("resources") or {}).get("limits") or {} for row in pod["spec"]["containers"]]
+    if all("memory" in row for row in limits):
+        sizes.append(sum(whole(row["memory"]) for row in limits))
+    return min(size for size in sizes if size)
 
 
 def _is_read_only(volume: Object) -> bool:

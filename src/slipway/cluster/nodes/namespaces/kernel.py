@@ -14,8 +14,10 @@ NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = (
 KINDS = {"mnt": NEWNS, "uts": NEWUTS, "ipc": NEWIPC, "user": NEWUSER, "pid": NEWPID, "net": NEWNET}
 
 RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
+SLAVE = 1 << 19
 RELATIME = 1 << 21
 DETACH = 2
+_PR_SET_NAME = 15
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -38,6 +40,17 @@ def setns(descriptor: int, flag: int) -> None:
 def sethostname(name: str) -> None:
     data = name.encode()
     _checked(_libc.sethostname(data, ctypes.c_size_t(len(data))), "sethostname")
+
+
+def set_title(words: list[str], name: str) -> None:
+    """What `ps` shows of this process, instead of the words that it was started with; as far as they leave room."""
+    with open("/proc/self/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end
+    title = "\0".join(words).encode()[: end - start - 1]
+    if start:
+        ctypes.memmove(start, title.ljust(end - start, b"\0"), end - start)
+    _libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:

@@ -46,10 +46,19 @@ def enter(request: dict[str, Any]) -> None:
     for path in request["folders"]:
         with contextlib.suppress(OSError):  # without root, the host's folder may not be written
             os.makedirs(f"{root}/{path}", exist_ok=True)
-    sources = [(os.open(mount["source"], os.O_PATH), mount) for mount in _all_mounts(request, host)]
+    sources = [(_open_source(mount), mount) for mount in _all_mounts(request, host)]
     _pivot(root, sources)
     if request.get("read_only"):
         kernel.make_read_only("/")
+
+
+def _open_source(mount: dict[str, Any]) -> int:
+    """The file or folder to be mounted. In a volume that lies in memory a sub-path is made only here, where it is seen."""
+    source: str = mount["source"]
+    if mount.get("in_memory") and not os.path.exists(source):
+        os.makedirs(source)
+        os.chmod(source, 0o777)
+    return os.open(source, os.O_PATH)
 
 
 def _overlay(lowers: Sequence[str], base: str, root: str) -> None:
@@ -129,15 +138,7 @@ def _devices(dev: str) -> None:
             kernel.mount(f"/dev/{name}", f"{dev}/{name}", "", kernel.BIND)
     for name in ("pts", "shm", "mqueue"):
         os.mkdir(f"{dev}/{name}")
-    with contextlib.suppress(OSError):
-        kernel.mount(
-            "devpts",
-            f"{dev}/pts",
-            "devpts",
-            kernel.NOSUID | kernel.NOEXEC,
-            "newinstance,ptmxmode=0666,mode=620",
-        )
-    kernel.mount("tmpfs", f"{dev}/shm", "tmpfs", kernel.NOSUID | kernel.NODEV, "mode=1777")
+    _terminals(f"{dev}/pts")
     links = {
         "ptmx": "pts/ptmx",
         "fd": "/proc/self/fd",
@@ -146,6 +147,15 @@ def _devices(dev: str) -> None:
     }
     for name, target in {**links, "stderr": "/proc/self/fd/2"}.items():
         os.symlink(target, f"{dev}/{name}")
+
+
+def _terminals(place: str) -> None:
+    """A /dev/pts of the container's own."""
+    options = "newinstance,ptmxmode=0666,mode=620"
+    try:
+        kernel.mount("devpts", place, "devpts", kernel.NOSUID | kernel.NOEXEC, options + ",gid=5")
+    except OSError:  # a user namespace does not know the group tty
+        kernel.mount("devpts", place, "devpts", kernel.NOSUID | kernel.NOEXEC, options)
 
 
 def _all_mounts(request: dict[str, Any], host: bool) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import ipaddress
 import os
+import signal
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,12 +25,15 @@ from slipway.cluster.exchange import Duplex
 from slipway.cluster.nodes.images import visible_paths
 from slipway.cluster.nodes.leftovers import remove_interfaces
 from slipway.cluster.nodes.local_runtime import LocalRuntime, Running
+from slipway.cluster.nodes.namespaces.first_process import END_ALL
 from slipway.cluster.nodes.node_object import node_ranges
-from slipway.cluster.nodes.runtime import RuntimeFailure, Sandbox, SandboxRequest
+from slipway.cluster.nodes.runtime import InMemory, RuntimeFailure, Sandbox, SandboxRequest
 from slipway.cluster.nodes.spawning.spawner import SpawnError
 from slipway.cluster.nodes.streams import SocketDuplex
 
 _RECIPES = "slipway.cluster.nodes.namespaces.recipes"
+_SANDBOXES = "slipway.cluster.nodes.namespaces.sandboxes"
+_SHM = 64 * 1024 * 1024  # bytes of a pod's /dev/shm, as containerd gives
 _HOSTS = (
     "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
     "fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n"
@@ -47,7 +51,8 @@ class _Pod:
 class NamespacesRuntime(LocalRuntime):
     """`rootless` puts everything into a user namespace."""
 
-    kills_group = False  # the pid namespace ends with its first process
+    kills_group = False  # a container's processes end with its first one
+    terminals_inside = True
 
     def __init__(
         self,
@@ -67,6 +72,7 @@ class NamespacesRuntime(LocalRuntime):
         mark = hashlib.sha256(f"{cluster}/{os.getpid()}/{id(self)}".encode()).hexdigest()[:6]
         self._prefix = f"slw{mark}"
         self._alias = self.owner.mark(cluster)
+        self._mark = self.owner.mark(cluster, "helper")  # in the names of the processes that hold sandboxes
         self._ranges: dict[str, str] = dict(zip(nodes, node_ranges(pod_range, len(nodes)), strict=False))
         self._used: dict[str, set[int]] = {node: set() for node in self._ranges}
         self._last: dict[str, int] = {}
@@ -109,12 +115,17 @@ class NamespacesRuntime(LocalRuntime):
         link = f"{self._prefix}{self._links:x}" if address else ""
         shown = address or self.node_address(request.node)
         _write_files(request, shown)
+        in_memory = _in_memory(request)
         self.spawner.watch(id)
         try:
             pid = await self.spawner.ask(
-                f"{_RECIPES}:make_sandbox",
+                f"{_SANDBOXES}:make_sandbox",
                 id=id,
+                mark=self._mark,
                 hostname=request.hostname,
+                host_ipc=request.host_ipc,
+                share_processes=request.processes == "pod",
+                in_memory=in_memory,
                 address=address,
                 prefix=self._network.prefixlen,
                 gateway=self.node_address(request.node),
@@ -157,7 +168,7 @@ class NamespacesRuntime(LocalRuntime):
                     await running.waiting
                 del self.containers[running.id]
         with contextlib.suppress(SpawnError):  # without a helper there is nothing left to end
-            await self.spawner.ask(f"{_RECIPES}:end_sandbox", id=sandbox, link=pod.link)
+            await self.spawner.ask(f"{_SANDBOXES}:end_sandbox", id=sandbox, link=pod.link)
         await self.spawner.exit_code(sandbox)
         self.spawner.forget(sandbox)
         self._give_back(pod.request.node, pod.address)
@@ -172,8 +183,15 @@ class NamespacesRuntime(LocalRuntime):
             {"source": str(folder / "etc" / name), "target": f"/etc/{name}", "file": True}
             for name in ("resolv.conf", "hosts", "hostname")
         ]
+        shm = Path("/dev/shm") if pod.request.host_ipc else folder / "shm"
+        mounts.append({"source": str(shm), "target": "/dev/shm"})
         mounts += [
-            {"source": str(mount.source), "target": mount.target, "read_only": mount.read_only}
+            {
+                "source": str(mount.source),
+                "target": mount.target,
+                "read_only": mount.read_only,
+                "in_memory": mount.in_memory,
+            }
             for mount in request.mounts
         ]
         pid = await self.spawner.ask(
@@ -187,6 +205,8 @@ class NamespacesRuntime(LocalRuntime):
             folders=list(request.image.folders),
             mounts=mounts,
             read_only=request.read_only_root,
+            mark=self._mark,
+            **self._sharing(running),
             group=f"{self._alias}-{running.id[:12]}",
             memory=_memory_limit(request.resources),
             **self._program(running, request.argv, request.tty),
@@ -201,9 +221,25 @@ class NamespacesRuntime(LocalRuntime):
             # The user namespace knows one user: root in it cannot give files to others, as tar does for `kubectl cp`.
             program["env"].setdefault("TAR_OPTIONS", "--no-same-owner")
         pid = await self.spawner.ask(
-            f"{_RECIPES}:start_exec", descriptors, id=id, container=running.pid, **program
+            f"{_RECIPES}:start_exec",
+            descriptors,
+            id=id,
+            container=running.pid,
+            **self._sharing(running),
+            **program,
         )
         return int(pid)
+
+    def _sharing(self, running: Running) -> dict[str, Any]:
+        request = self._pods[running.sandbox].request
+        return {"processes": request.processes, "host_ipc": request.host_ipc}
+
+    async def signal_container(self, container: str, number: int) -> None:
+        running = self.containers.get(container)
+        pod = self._pods.get(running.sandbox) if running is not None else None
+        if number == signal.SIGKILL and pod is not None and pod.request.processes != "own":
+            number = END_ALL
+        await super().signal_container(container, number)
 
     def _program(self, running: Running, argv: Sequence[str], tty: bool) -> dict[str, Any]:
         request = running.request
@@ -249,6 +285,16 @@ class NamespacesRuntime(LocalRuntime):
             )
         except SpawnError as error:
             raise OSError(error.errno, str(error)) from None
+
+
+def _in_memory(request: SandboxRequest) -> list[dict[str, Any]]:
+    """The pod's volumes that lie in memory, and its /dev/shm; their folders are made."""
+    rows = [*request.in_memory]
+    if not request.host_ipc:
+        rows.append(InMemory(request.folder / "shm", _SHM, 0o1777))
+    for row in rows:
+        row.path.mkdir(parents=True, exist_ok=True)
+    return [{"path": str(row.path), "size": row.size, "mode": row.mode, "gid": row.group} for row in rows]
 
 
 def _memory_limit(resources: Mapping[str, Any]) -> int:
