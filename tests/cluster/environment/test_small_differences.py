@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from slipway.cluster.client.client import Client
-from slipway.cluster.client.resources import PERSISTENT_VOLUME_CLAIMS, PODS, SERVICE_ACCOUNTS, ApiResource
+from slipway.cluster.client.resources import (
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    ApiResource,
+)
 from slipway.cluster.environment.embedded import EmbeddedCluster
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Request, Response
@@ -90,6 +97,47 @@ async def test_a_token_is_bound_to_no_pod_of_another_account(client: Client) -> 
     assert json.loads(answer.body)["message"] == (
         'cannot bind token for serviceaccount "a" to pod running with different serviceaccount name.'
     )
+
+
+async def issued(client: Client, reference: dict[str, str]) -> str:
+    body = {"kind": "TokenRequest", "spec": {"boundObjectRef": {"apiVersion": "v1", **reference}}}
+    answer = await client.raw(
+        "POST", "/api/v1/namespaces/default/serviceaccounts/a/token", body=json.dumps(body).encode()
+    )
+    assert isinstance(answer.body, bytes)
+    return str(json.loads(answer.body)["status"]["token"])
+
+
+async def review(client: Client, token: str) -> dict[str, Any]:
+    asked = {"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "spec": {"token": token}}
+    body = json.dumps(asked).encode()
+    answer = await client.raw("POST", "/apis/authentication.k8s.io/v1/tokenreviews", body=body)
+    assert isinstance(answer.body, bytes)
+    status: dict[str, Any] = json.loads(answer.body)["status"]
+    return status
+
+
+async def test_a_token_bound_to_a_pod_names_its_node_with_the_uid(client: Client) -> None:
+    await client.create(SERVICE_ACCOUNTS, {"metadata": METADATA})
+    node = await client.create(NODES, {"metadata": {"name": "n"}})
+    spec = {**TEMPLATE["spec"], "serviceAccountName": "a", "nodeName": "n"}
+    pod = await client.create(PODS, {"metadata": METADATA, "spec": spec})
+    extra = (await review(client, await issued(client, {"kind": "Pod", "name": "a"})))["user"]["extra"]
+    about = "authentication.kubernetes.io/"
+    assert extra[f"{about}node-name"] == ["n"]
+    assert extra[f"{about}node-uid"] == [node["metadata"]["uid"]]
+    assert extra[f"{about}pod-uid"] == [pod["metadata"]["uid"]]
+
+
+@pytest.mark.parametrize(("kind", "resource"), [("Secret", SECRETS), ("Node", NODES)])
+async def test_a_token_ends_with_what_it_is_bound_to(client: Client, kind: str, resource: Any) -> None:
+    await client.create(SERVICE_ACCOUNTS, {"metadata": METADATA})
+    metadata = {"name": "b"} if kind == "Node" else {"name": "b", "namespace": "default"}
+    await client.create(resource, {"metadata": metadata})
+    token = await issued(client, {"kind": kind, "name": "b"})
+    assert (await review(client, token))["authenticated"]
+    await client.delete(resource, "b", metadata.get("namespace", ""))
+    assert not (await review(client, token)).get("authenticated")
 
 
 async def test_a_schedule_names_no_time_zone(client: Client) -> None:

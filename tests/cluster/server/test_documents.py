@@ -52,6 +52,13 @@ def test_tokens_can_be_checked_by_the_published_keys(cluster: Cluster) -> None:
     assert json.loads(_bytes(claims))["iss"] == configuration["issuer"]
 
 
+def test_who_asks_the_issuer_by_its_name_finds_the_keys_there(cluster: Cluster) -> None:
+    configuration, _ = ask(
+        cluster, "/.well-known/openid-configuration", Host="kubernetes.default.svc.cluster.local"
+    )
+    assert configuration["jwks_uri"] == f"{configuration['issuer']}/openid/v1/jwks"
+
+
 def _bytes(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 

@@ -49,8 +49,13 @@ class Sig:
     focus: str
     want: int
     up: Sequence[str] = ()
+    besides: str = ""
     skip: Sequence[Skip] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
+
+    def has(self, spec: str) -> bool:
+        besides = self.besides and re.search(self.besides, spec)
+        return bool(re.search(self.focus, spec)) and not besides
 
     def skipped(self, spec: str) -> Skip | None:
         return next((one for one in self.skip if re.search(one.match, spec)), None)
@@ -90,7 +95,7 @@ def read_report(sig: Sig, path: Path, seconds: float = 0.0) -> Outcome:
     for report in json.loads(path.read_text()):
         for spec in report["SpecReports"] or ():
             name = " ".join([*(spec["ContainerHierarchyTexts"] or ()), spec["LeafNodeText"]])
-            if spec["LeafNodeType"] != "It" or not re.search(sig.focus, name):
+            if spec["LeafNodeType"] != "It" or not sig.has(name):
                 continue
             left_out = sig.skipped(name)
             if left_out is not None:
@@ -147,12 +152,14 @@ class Bench:
             f"--kubectl-path={self.kubectl}",
             "--gather-metrics-at-teardown=false",
             "--disable-log-dump",
+            "--dump-logs-on-failure=false",
             "--ginkgo.no-color",
             "--ginkgo.v",
             f"--ginkgo.focus={self.only or self.sig.focus}",
             f"--ginkgo.timeout={TIME_LIMIT}s",
             f"--ginkgo.json-report={report}",
             *(f"--ginkgo.skip={one.match}" for one in self.sig.skip),
+            *([f"--ginkgo.skip={self.sig.besides}"] if self.sig.besides else []),
         ]
         with (self.work / "output.txt").open("w") as output:
             subprocess.run(

@@ -24,6 +24,8 @@ ISSUER = "https://kubernetes.default.svc.cluster.local"
 DEFAULT_SECONDS = 3600
 MIN_SECONDS, MAX_SECONDS = 600, 2**32
 Object = dict[str, Any]
+# The claims of which the first one says to what a token is bound; the plural, and whether it is of a namespace.
+_BOUND = (("pod", "pods", True), ("secret", "secrets", True), ("node", "nodes", False))
 
 
 def _encode(data: bytes) -> str:
@@ -58,7 +60,8 @@ class TokenSigner:
         self, account: Object, audiences: Sequence[str], seconds: int, bound: Object | None = None
     ) -> tuple[str, float]:
         """A token for a ServiceAccount object and when it ends (seconds since 1970). `bound` is a reference
-        with kind, name and uid of the Pod, Secret or Node whose end ends the token."""
+        with kind, name and uid of the Pod, Secret or Node whose end ends the token; one for a Pod names its node
+        too."""
         now = int(self._registry.clock.now())
         metadata = account["metadata"]
         kubernetes: Object = {
@@ -67,6 +70,8 @@ class TokenSigner:
         }
         if bound:
             kubernetes[str(bound["kind"]).lower()] = {"name": bound["name"], "uid": bound["uid"]}
+            if bound["kind"] == "Pod":
+                kubernetes |= self._node_of(metadata["namespace"], bound["name"])
         claims = {
             "aud": list(audiences) or [self.issuer],
             "exp": now + seconds,
@@ -78,6 +83,15 @@ class TokenSigner:
             "sub": f"system:serviceaccount:{metadata['namespace']}:{metadata['name']}",
         }
         return self._sign(claims), float(now + seconds)
+
+    def _node_of(self, namespace: str, pod: str) -> Object:
+        """The claim that names the pod's node, if it is on one; without a uid where that is not there."""
+        found = self._registry.record("", "v1", "pods", namespace, pod)
+        name = found.value["spec"].get("nodeName") if found else None
+        if not name:
+            return {}
+        node = self._registry.record("", "v1", "nodes", "", name)
+        return {"node": {"name": name, **({"uid": node.value["metadata"]["uid"]} if node else {})}}
 
     def issue_legacy(self, account: Object, secret_name: str) -> str:
         """The token of a `kubernetes.io/service-account-token` Secret: no expiry."""
@@ -121,7 +135,7 @@ class TokenSigner:
         return claims if isinstance(claims, dict) else None
 
     def review(self, token: str, audiences: Sequence[str] = ()) -> Identity | None:
-        """Whose token it is, if it is valid now and its account (and pod) still exist."""
+        """Whose token it is, if it is valid now and its account and what it is bound to still exist."""
         claims = self.claims(token)
         if claims is None:
             return None
@@ -134,20 +148,26 @@ class TokenSigner:
         account = self._registry.record("", "v1", "serviceaccounts", namespace, name)
         if account is None or not self._same(claims, account.value["metadata"]["uid"]):
             return None
+        kubernetes = claims.get("kubernetes.io") or {}
+        if not self._bound_to_what_is_there(kubernetes, namespace):
+            return None
         extra: dict[str, tuple[str, ...]] = {}
         if "jti" in claims:
             extra["authentication.kubernetes.io/credential-id"] = (f"JTI={claims['jti']}",)
-        pod = (claims.get("kubernetes.io") or {}).get("pod")
-        if pod:
-            found = self._registry.record("", "v1", "pods", namespace, pod["name"])
-            if found is None or found.value["metadata"]["uid"] != pod["uid"]:
-                return None
-            extra["authentication.kubernetes.io/pod-name"] = (pod["name"],)
-            extra["authentication.kubernetes.io/pod-uid"] = (pod["uid"],)
-            node = found.value["spec"].get("nodeName")
-            if node:
-                extra["authentication.kubernetes.io/node-name"] = (node,)
+        for kind in ("pod", "node"):
+            for part, value in (kubernetes.get(kind) or {}).items():
+                extra[f"authentication.kubernetes.io/{kind}-{part}"] = (value,)
         return account_identity(namespace, name, account.value["metadata"]["uid"], extra)
+
+    def _bound_to_what_is_there(self, kubernetes: Object, namespace: str) -> bool:
+        """Whether the Pod, Secret or Node to which a token is bound still exists. A node beside a pod is only said."""
+        bound = next((row for row in _BOUND if kubernetes.get(row[0])), None)
+        if bound is None:
+            return True
+        kind, plural, namespaced = bound
+        claim = kubernetes[kind]
+        found = self._registry.record("", "v1", plural, namespace if namespaced else "", claim["name"])
+        return found is not None and bool(found.value["metadata"]["uid"] == claim["uid"])
 
     @staticmethod
     def _same(claims: Object, uid: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -15,7 +16,8 @@ KEYS = "/openid/v1/jwks"
 
 
 class TokenDocuments:
-    """`address` is the host and port under which the keys are found."""
+    """`address` is the host and port under which the keys are found from outside the cluster. Who asks the issuer by
+    its name, as pods do, finds them there."""
 
     def __init__(self, signer: TokenSigner, address: Callable[[], str]) -> None:
         self._signer = signer
@@ -23,7 +25,10 @@ class TokenDocuments:
 
     async def __call__(self, request: Request, identity: Identity) -> Response | None:
         if request.path == CONFIGURATION:
-            document, media_type = self._signer.discovery(f"https://{self._address()}"), "application/json"
+            issuer = self._signer.issuer
+            inside = request.headers.get("host", "") == urlsplit(issuer).netloc
+            url = issuer if inside else f"https://{self._address()}"
+            document, media_type = self._signer.discovery(url), "application/json"
         elif request.path == KEYS:
             document, media_type = self._signer.key_set(), "application/jwk-set+json"
         else:
