@@ -92,6 +92,20 @@ def test_what_does_not_apply_is_one_and_the_same_422(operation: Any) -> None:
     }
 
 
+def test_copies_of_copies_end_before_they_fill_the_memory() -> None:
+    copies = [op("copy", f"/spec/{number}", **{"from": "/spec"}) for number in range(40)]
+    with pytest.raises(StatusError, match="rejected our request"):
+        apply_json_patch({"spec": {"x": "y" * 1000}}, copies)
+    assert apply_json_patch({"spec": {"x": "y" * 1000}}, copies[:10])
+
+
+def test_a_document_does_not_become_deeper_than_a_body_may_be() -> None:
+    inside = op("copy", "/spec/a/b", **{"from": "/spec"})
+    apply_json_patch({"spec": {"a": {}}}, [inside] * 10)
+    with pytest.raises(StatusError, match="rejected our request"):
+        apply_json_patch({"spec": {"a": {}}}, [inside, op("copy", "/spec/a/b/a", **{"from": "/spec"})] * 200)
+
+
 @pytest.mark.parametrize("path", ["/spec/4", "/spec/-5", "/spec/x", "/spec/1_0", "/spec/ 1", "/spec/"])
 def test_an_index_outside_the_list_is_refused(path: str) -> None:
     with pytest.raises(StatusError, match="rejected our request"):

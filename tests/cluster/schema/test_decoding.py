@@ -55,6 +55,21 @@ def test_members_that_come_twice_are_named_where_they_come_again_and_maps_are_jo
     assert found.obj["data"] == {"a": "2", "b": "1"}
 
 
+def test_fields_that_come_twice_are_decoded_into_what_came_before() -> None:
+    body = """{"spec": {"replicas": 1, "template": {"spec": {"containers": [{"name": "c", "image": "i"}, {"name": "d"}]}}},
+               "spec": {"replicas": 2, "template": {"spec": {"containers": [{"image": "j"}], "dnsPolicy": "Default"}}}}"""
+    spec = decode(parse_json(body.encode()), "apps", "v1", "Deployment").obj["spec"]
+    assert spec["replicas"] == 2
+    assert spec["template"]["spec"]["dnsPolicy"] == "Default"
+    (container,) = spec["template"]["spec"]["containers"]
+    assert (container["name"], container["image"]) == ("c", "j")
+
+
+def test_a_null_that_comes_again_empties_a_map_and_leaves_a_text() -> None:
+    assert "data" not in config_map('{"metadata":{"name":"x"},"data":{"a":"1"},"data":null}').obj
+    assert config_map('{"metadata":{"name":"x","name":null}}').obj["metadata"]["name"] == "x"
+
+
 def test_what_is_inside_an_unknown_field_is_not_looked_at() -> None:
     found = config_map('{"metadata":{"name":"x","name":"y"},"foo":{"a":1,"a":2}}')
     assert found.strict_errors == ['duplicate field "metadata.name"', 'unknown field "foo"']

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from slipway.cluster.exchange import Request
 from slipway.cluster.schema.json_bodies import BadJson, parse_json
-from slipway.cluster.server.api_bodies import apply_body, object_body, repeated_in_apply
+from slipway.cluster.server.api_bodies import apply_body, object_body, read_object
 from slipway.cluster.server.yaml_bodies import yaml_bytes, yaml_value
 from slipway.cluster.status import StatusError
 
@@ -61,6 +61,14 @@ def laughs(levels: int) -> bytes:
     return "\n".join(lines).encode()
 
 
+def towers(levels: int) -> bytes:
+    """Each stands on the one before: nothing is nested too deep until aliases are followed."""
+    lines = ["a0: &a0 [x]"] + [
+        f"a{level}: &a{level} {'[' * 60}*a{level - 1}{']' * 60}" for level in range(1, levels)
+    ]
+    return "\n".join(lines).encode()
+
+
 @pytest.mark.parametrize(
     ("body", "why"),
     [
@@ -70,6 +78,10 @@ def laughs(levels: int) -> bytes:
         (b"? [a]\n: b", "invalid map key"),
         (b"a: .inf", "json: unsupported value: "),
         (b"a: [" * 3000, "yaml: "),
+        (b"a: " + b"[" * 300_000, "yaml: exceeded max depth of 200"),
+        (b"- " * 300_000, "yaml: exceeded max depth of 200"),
+        (b"\n".join(b" " * level + b"a:" for level in range(300)), "yaml: exceeded max depth of 200"),
+        (towers(5), "yaml: exceeded max depth of 200"),
     ],
 )
 def test_yaml_that_cannot_be_json_is_refused(body: bytes, why: str) -> None:
@@ -77,14 +89,34 @@ def test_yaml_that_cannot_be_json_is_refused(body: bytes, why: str) -> None:
         read(body)
     assert refused.value.code == 400
     with pytest.raises(StatusError, match=why) as refused:
-        apply_body(Request("PATCH", "/", "", {}, body))
+        apply_body(Request("PATCH", "/", "", {}, body), "")
     assert refused.value.code == 400
 
 
-def test_repeated_keys_of_yaml_are_noticed() -> None:
-    from slipway.cluster.schema.json_bodies import repeated_members
+def test_yaml_that_gives_a_key_again_is_read_to_the_end_and_complained_of() -> None:
+    body = b"metadata: {name: a}\ndata: {<<: {a: z}, a: b}\nmetadata: {}\ndata:\n  a: c\n  a: d"
+    request = Request("POST", "/", "", {"content-type": "application/yaml"}, body)
+    value, strict_errors = read_object(request, "ConfigMap")
+    assert value == {"metadata": {}, "data": {"a": "d"}}
+    assert strict_errors == [
+        "yaml: unmarshal errors:"
+        '\n  line 3: key "metadata" already set in map'
+        '\n  line 6: key "a" already set in map'
+        '\n  line 5: key "data" already set in map'
+    ]
 
-    assert repeated_members(read(b"data:\n  a: b\n  a: c")) == ['duplicate field "data.a"']
+
+def nested(levels: int) -> bytes:
+    return b'{"a": ' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
+
+
+def test_json_is_read_as_deep_as_it_can_be_carried() -> None:
+    parse_json(nested(200))
+    parse_json(b'{"a": "' + b"[" * 100_000 + rb"\"" + b"{" * 100_000 + b'"}')
+    parse_json(b"[" + b"[]," * 100_000 + b"[]]")
+    for levels in (201, 100_000):
+        with pytest.raises(BadJson, match=r"invalid character '\[' exceeded max depth"):
+            parse_json(nested(levels))
 
 
 JSON = st.recursive(
@@ -132,13 +164,42 @@ def test_keys_that_an_applied_configuration_has_twice_are_told_by_their_lines(
     body: bytes, said: list[str]
 ) -> None:
     request = Request("PATCH", "/", "", {"content-type": "application/apply-patch+yaml"}, body)
-    value = apply_body(request)
-    assert repeated_in_apply(request, value, "Ignore") == []
-    assert repeated_in_apply(request, value, "Warn") == said
+    assert apply_body(request, "Ignore")[1] == []
+    assert apply_body(request, "Warn")[1] == said
     if said:
         with pytest.raises(StatusError) as refused:
-            repeated_in_apply(request, value, "Strict")
+            apply_body(request, "Strict")
         assert refused.value.message == (
             "error strict decoding patch: error converting YAML to JSON: yaml: unmarshal errors:\n  "
             + "\n  ".join(said)
         )
+
+
+def test_of_a_key_that_an_applied_configuration_has_twice_the_last_counts() -> None:
+    body = b'{"spec": {"a": {"x": 1}}, "spec": {"b": 2}}'
+    assert apply_body(Request("PATCH", "/", "", {}, body), "Warn")[0] == {"spec": {"b": 2}}
+    assert apply_body(Request("PATCH", "/", "", {}, b"# YAML\n" + body), "Warn")[0] == {"spec": {"b": 2}}
+
+
+@pytest.mark.parametrize(
+    ("number", "kept"),
+    [
+        ("1.0", 1),
+        ("1e2", 100),
+        ("-0.0", 0),
+        ("1.5", 1.5),
+        ("9223372036854775807", 2**63 - 1),
+        ("9223372036854775808", 2.0**63),
+        ("123456789012345678901234567890", 1.2345678901234568e29),
+    ],
+)
+def test_numbers_of_a_configuration_are_those_that_go_would_write(number: str, kept: float) -> None:
+    value, _ = apply_body(Request("PATCH", "/", "", {}, f'{{"spec": {number}}}'.encode()), "")
+    assert value["spec"] == kept
+    assert type(value["spec"]) is type(kept)
+
+
+def test_a_number_beyond_all_floats_is_refused() -> None:
+    for number in ("1e400", "9" * 400):
+        with pytest.raises(StatusError, match="cannot unmarshal number into Go value of type float64"):
+            apply_body(Request("PATCH", "/", "", {}, f'{{"spec": {number}}}'.encode()), "")

@@ -8,14 +8,19 @@ the same 422.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 from slipway.cluster.patching.json_values import copied, same
 from slipway.cluster.schema.go_scalars import json_type
+from slipway.cluster.schema.json_bodies import too_deep
 from slipway.cluster.status import StatusError, bad_request
 
 MAXIMUM_OPERATIONS = 10000
+MAXIMUM_COPIED = (
+    3 * 1024 * 1024
+)  # bytes of JSON in all that a patch may copy: a few copies of copies fill the memory
 
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _KNOWN = ("op", "path", "from", "value")
@@ -34,9 +39,14 @@ def apply_json_patch(document: Any, operations: Any) -> Any:
     """
     _check(operations)
     root = [copied(document)]  # so that replacing the whole document is an item assignment like any other
+    copied_bytes = 0
     try:
         for operation in operations or []:
-            _apply(root, operation or {})
+            copied_bytes += _apply(root, operation or {})
+            if copied_bytes > MAXIMUM_COPIED:
+                raise _Inapplicable
+        if too_deep(root[0]):
+            raise _Inapplicable
     except _Inapplicable:
         raise StatusError(
             422, "Invalid", "the server rejected our request due to an error in our request", {}
@@ -89,7 +99,8 @@ def _check(operations: Any) -> None:
         )
 
 
-def _apply(root: list[Any], operation: dict[str, Any]) -> None:
+def _apply(root: list[Any], operation: dict[str, Any]) -> int:
+    """One operation; how many bytes of JSON it copied."""
     kind, path, source = operation.get("op"), operation.get("path"), operation.get("from")
     value = copied(operation.get("value"))
     if kind not in ("add", "remove", "replace", "move", "copy", "test") or path is None:
@@ -115,10 +126,15 @@ def _apply(root: list[Any], operation: dict[str, Any]) -> None:
     else:
         assert isinstance(source, str)
         holder, key = _locate(root[0], source)
-        moved = copied(_get(holder, key))
+        moved = _get(holder, key)
+        if too_deep(moved):
+            raise _Inapplicable
+        moved = copied(moved)
         if kind == "move":
             _remove(holder, key)
         _add(*_locate(root[0], path), moved)
+        return len(json.dumps(moved)) if kind == "copy" else 0
+    return 0
 
 
 def _locate(document: Any, pointer: str) -> tuple[Any, str]:

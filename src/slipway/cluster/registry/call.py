@@ -40,7 +40,8 @@ class Options:
 
 @dataclass(slots=True)
 class Call:
-    """What the registry is asked to do. `warnings` collects what becomes Warning headers."""
+    """What the registry is asked to do. `body_errors` is what strict decoding says of the text of the body, and
+    `warnings` collects what becomes Warning headers."""
 
     verb: Verb
     resource: Resource
@@ -50,6 +51,7 @@ class Call:
     options: Options = field(default_factory=Options)
     identity: Identity = ANONYMOUS
     user_agent: str = ""
+    body_errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     audit: dict[str, Any] = field(default_factory=dict)
 

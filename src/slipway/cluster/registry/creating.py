@@ -30,7 +30,9 @@ async def create(registry: Registry, call: Call, body: Object) -> Written:
     definition = registry.definitions.of(call.resource)
     resource = call.resource
     check_type(body, resource, resource.kind, resource.api_version)
-    body, warnings = decode_body(definition, body, call.options.field_validation)
+    body, warnings = decode_body(
+        definition, body, call.options.field_validation, body_errors=call.body_errors
+    )
     call.warnings += warnings
     return await create_decoded(registry, call, definition, body)
 

@@ -28,7 +28,7 @@ from slipway.cluster.schema.crd import (
 from slipway.cluster.schema.crd_scale import scale_errors
 from slipway.cluster.schema.crd_warnings import finalizer_warnings
 from slipway.cluster.schema.decoding import Style
-from slipway.cluster.schema.go_scalars import NotDecodable
+from slipway.cluster.schema.go_scalars import NotDecodable, untyped
 from slipway.cluster.schema.json_bodies import repeated_members
 from slipway.cluster.schema.jsonpath import compile_path, to_text
 from slipway.cluster.schema.resource import Resource
@@ -130,6 +130,7 @@ def _renamed(obj: Object, api_version: str) -> Object:
 
 def _decode(version: CustomVersion, obj: Object, style: Style) -> tuple[Object, list[str]]:
     strict_errors = repeated_members(obj)
+    obj = untyped(obj)
     try:
         unknown = coerce(obj, version.shape)
         unknown += prune(obj, version.shape)

@@ -13,19 +13,24 @@ from slipway.cluster.schema.go_scalars import NotDecodable
 from slipway.cluster.status import FieldError, invalid
 
 Object = dict[str, Any]
+REPEATED_KEYS = (
+    "yaml: unmarshal errors:"  # the first line of one error, which becomes a warning for each other line
+)
 
 
 def decode_body(
-    definition: Definition, obj: Object, mode: str, style: Style = "json"
+    definition: Definition, obj: Object, mode: str, style: Style = "json", body_errors: Sequence[str] = ()
 ) -> tuple[Object, list[str]]:
-    """The object of a body as it is kept, and warnings. 400 for what cannot be decoded."""
+    """The object of a body as it is kept, and warnings. 400 for what cannot be decoded. `body_errors` is what strict
+    decoding says of the text of the body."""
     try:
-        decoded, warnings = definition.decode(obj, style)
-        _refuse(warnings, mode)
+        decoded, unknown = definition.decode(obj, style)
+        strict_errors = [*body_errors, *unknown]
+        _refuse(strict_errors, mode)
     except NotDecodable as error:
         resource = definition.resource
         raise cannot_be_handled(resource.kind, resource.version, error) from None
-    return decoded, _unless_ignored(warnings, mode)
+    return decoded, warnings_of(strict_errors, mode)
 
 
 def decode_patched(
@@ -42,11 +47,11 @@ def decode_patched(
         if style == "json":
             check_known(obj, definition.resource)
         decoded, unknown = definition.decode(obj, style)
-        warnings = [*patch_errors, *unknown]
-        _refuse(warnings, mode)
+        strict_errors = [*patch_errors, *unknown]
+        _refuse(strict_errors, mode)
     except NotDecodable as error:
         raise invalid("", "", "", [FieldError("FieldValueInvalid", "patch", shown(), str(error))]) from None
-    return decoded, _unless_ignored(warnings, mode)
+    return decoded, warnings_of(strict_errors, mode)
 
 
 def _refuse(texts: list[str], mode: str) -> None:
@@ -54,5 +59,12 @@ def _refuse(texts: list[str], mode: str) -> None:
         raise NotDecodable(strict_decoding_error(texts))
 
 
-def _unless_ignored(texts: list[str], mode: str) -> list[str]:
-    return [] if mode == "Ignore" else texts
+def warnings_of(strict_errors: Sequence[str], mode: str) -> list[str]:
+    """What a client is warned of that is not refused."""
+    if mode == "Ignore":
+        return []
+    warnings: list[str] = []
+    for text in strict_errors:
+        first, *others = text.split("\n")
+        warnings += [line.strip() for line in others] if first == REPEATED_KEYS else [text]
+    return warnings

@@ -37,7 +37,7 @@ async def understand(registry: Registry, call: Call, body: Object) -> Object:
     resource = kind_of(call)
     definition = registry.definitions.of(resource)
     check_type(body, resource, resource.kind, resource.api_version)
-    obj, warnings = decode_body(definition, body, call.options.field_validation)
+    obj, warnings = decode_body(definition, body, call.options.field_validation, body_errors=call.body_errors)
     call.warnings += warnings
     meta(obj)
     check_place(obj, resource.namespaced, call.namespace, "")

@@ -33,7 +33,9 @@ async def update(registry: Registry, call: Call, body: Object) -> Written:
     definition = registry.definitions.of(call.resource)
     resource = call.resource
     check_type(body, resource, resource.kind, resource.api_version)
-    body, warnings = decode_body(definition, body, call.options.field_validation)
+    body, warnings = decode_body(
+        definition, body, call.options.field_validation, body_errors=call.body_errors
+    )
     call.warnings += warnings
     check_named(body, call.name)
     check_place(body, resource.namespaced, call.namespace, call.name)

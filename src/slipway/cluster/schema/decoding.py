@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Final, Literal
 
 from slipway.cluster.schema import go_scalars
 from slipway.cluster.schema.builtin import DEFAULT_MINOR, definition_of
 from slipway.cluster.schema.go_fields import GoField, go_struct
 from slipway.cluster.schema.go_scalars import Mismatch, NotDecodable, json_type
-from slipway.cluster.schema.json_bodies import RepeatedMembers, joined
+from slipway.cluster.schema.json_bodies import RepeatedMembers
 from slipway.cluster.schema.zero_values import zero_values
 from slipway.cluster.status import StatusError, bad_request
 
@@ -80,17 +81,24 @@ class _Decoder:
     ) -> JsonObject:
         fields = go_struct(definition, self._minor)
         found: JsonObject = {}
+        before: JsonObject = {}  # fields that come again are decoded into what came before
         for name, item in self._members(value, place):
             described = fields.get(name)
             if described is None:
                 self.strict_errors.append(f'unknown field "{_joined(place, name)}"')
-            elif item is not None:
+            elif item is None:
+                if described.nullable:
+                    found.pop(name, None)
+                    before.pop(name, None)
+            else:
+                if isinstance(value, RepeatedMembers):
+                    item = before[name] = _decoded_into(before.get(name), item)
                 below = (*path, *([described.embedded] if described.embedded else ()), name)
                 try:
                     decoded = self._value(
                         item, described.schema, described.go_type, below, _joined(place, name), struct
                     )
-                    found[name] = joined(found.get(name), decoded)
+                    found[name] = decoded
                 except Mismatch as mismatch:
                     raise self._worded(mismatch, struct, below) from None
         return self._ordered(found, fields, definition)
@@ -139,7 +147,7 @@ class _Decoder:
                 named = {"string": "string", "boolean": "bool", "number": "float64"}
                 raise Mismatch(value, go_type, named.get(kind) or schema.get("format") or "int64")
             return go_scalars.decoded(value, schema.get("format", ""))
-        return value
+        return go_scalars.untyped(value)
 
     def _referred(self, value: Any, definition: str, go_type: str, path: tuple[str, ...], place: str) -> Any:
         name = definition.rpartition(".")[2]
@@ -147,10 +155,10 @@ class _Decoder:
         if special is not None:
             return special(value)
         if definition in _OBJECT_OF_ANY_FORM:
-            return value
+            return go_scalars.untyped(value)
         fields = go_struct(definition, self._minor)
         if not fields and not go_scalars.is_struct(definition, self._minor):
-            return value
+            return go_scalars.untyped(value)
         if not isinstance(value, dict):
             raise Mismatch(value, go_type)
         return self.struct(value, definition, name, path, place)
@@ -179,8 +187,7 @@ class _Decoder:
             if item is None:
                 found[name] = self._null(values)
             else:
-                decoded = self._value(item, values, inner, path, _joined(place, name), struct)
-                found[name] = joined(found.get(name), decoded)
+                found[name] = self._value(item, values, inner, path, _joined(place, name), struct)
         return dict(sorted(found.items()))  # as Go writes maps
 
     def _null(self, schema: JsonObject) -> Any:
@@ -204,6 +211,15 @@ class _Decoder:
             f"json: cannot unmarshal {shown} into Go struct field {struct}.{'.'.join(path)} "
             f"of type {mismatch.go_type}"
         )
+
+
+def _decoded_into(before: Any, value: Any) -> Any:
+    """A value that comes again: Go decodes into the struct, map or slice that is there already."""
+    if isinstance(before, dict) and isinstance(value, dict):
+        return before | {name: _decoded_into(before.get(name), item) for name, item in value.items()}
+    if isinstance(before, list) and isinstance(value, list):
+        return [_decoded_into(*pair) for pair in zip_longest(before[: len(value)], value)]
+    return value
 
 
 def _joined(place: str, name: str) -> str:

@@ -30,6 +30,11 @@ class GoField:
     embedded: str  # dotted names of the embedded structs that it comes from
     schema: JsonObject  # its part of the published definition
 
+    @property
+    def nullable(self) -> bool:
+        """A null is a value of it, and not left out as it is of others."""
+        return self.pointer or self.schema.get("type") in ("object", "array")
+
 
 @cache
 def go_struct(definition: str, minor: str = DEFAULT_MINOR) -> dict[str, GoField]:

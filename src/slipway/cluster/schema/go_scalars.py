@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -46,6 +47,30 @@ def json_type(value: Any) -> str:
 
 def literal(value: Any) -> str:
     return repr(value)
+
+
+def untyped(value: Any) -> Any:
+    """A value of no struct, with its numbers as Go keeps and writes them: 1.0 and 1e2 are whole, and what 64 bits do
+    not hold is a float. NotDecodable for a number that is too large even for that."""
+    if isinstance(value, dict):
+        return {name: untyped(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [untyped(item) for item in value]
+    if isinstance(value, float):
+        return _untyped_number(value)
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        return _untyped_number(value)
+    return value
+
+
+def _untyped_number(value: float) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise NotDecodable("json: cannot unmarshal number into Go value of type float64")
+    return int(number) if number.is_integer() and -(2**63) <= number < 2**63 else number
 
 
 def fits(value: Any, kind: str, form: str, lenient: bool) -> bool:

@@ -9,23 +9,19 @@ from typing import Any
 JsonObject = dict[str, Any]
 
 
+# How deep arrays and objects may be nested. Upstream takes 10,000; here values are walked by functions that call
+# themselves, and an object must still be writable (orjson: 254) when managedFields, a list and a review are around it.
+MAX_DEPTH = 200
+
+
 class RepeatedMembers(dict[str, Any]):
-    """An object in which members came more than once; `pairs` has all of them. As in Go, objects that came
-    twice are merged and of other values the last counts."""
+    """An object in which members came more than once, of which the last counts; `pairs` has all of them."""
 
     __slots__ = ("pairs",)
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        super().__init__()
+        super().__init__(pairs)
         self.pairs = pairs
-        for name, value in pairs:
-            self[name] = joined(self.get(name), value)
-
-
-def joined(before: Any, value: Any) -> Any:
-    """What is left of two values of one member."""
-    both = isinstance(before, dict) and isinstance(value, dict)
-    return {**before, **value} if both else value
 
 
 class BadJson(ValueError):
@@ -34,14 +30,47 @@ class BadJson(ValueError):
 
 def parse_json(body: bytes) -> Any:
     """The value; objects with repeated members are `RepeatedMembers`. BadJson if it cannot be read."""
+    if wrong := _depth_error(body):
+        raise BadJson(wrong)
     try:
         # Bytes and escapes that are no text are replaced, as Go does it.
         text = _ESCAPES.sub(_no_lone_surrogate, body.decode("utf-8", "replace"))
         return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise BadJson("exceeded max depth") from None
     except ValueError:
         raise BadJson(syntax_error(body) or "invalid JSON") from None
+
+
+_NO_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[^\[\]{}"]+', re.DOTALL)
+
+
+def _depth_error(body: bytes) -> str:
+    """What is wrong if brackets are nested too deep; asked before anything follows them down."""
+    if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
+        return ""
+    depth = 0
+    for bracket in _NO_BRACKETS.sub(b"", body).decode("ascii"):
+        if bracket in "}]":
+            depth -= 1
+        elif bracket in "{[":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return f"invalid character '{bracket}' exceeded max depth"
+    return ""
+
+
+def too_deep(value: Any) -> bool:
+    """Whether a value that was put together here is nested deeper than one that is read may be."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            item
+            for part in level
+            if isinstance(part, dict | list)
+            for item in (part.values() if isinstance(part, dict) else part)
+        ]
+        if not level:
+            return False
+    return True
 
 
 _ESCAPES = re.compile(
@@ -51,21 +80,6 @@ _ESCAPES = re.compile(
 
 def _no_lone_surrogate(found: re.Match[str]) -> str:
     return "\\ufffd" if found["lone"] else found[0]
-
-
-def whole_text(value: Any) -> Any:
-    """The value with every half of a surrogate pair in its texts replaced."""
-    if isinstance(value, str):
-        return (
-            value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        )
-    if isinstance(value, list):
-        return [whole_text(item) for item in value]
-    if isinstance(value, RepeatedMembers):
-        return RepeatedMembers([(whole_text(name), whole_text(item)) for name, item in value.pairs])
-    if isinstance(value, dict):
-        return {whole_text(name): whole_text(item) for name, item in value.items()}
-    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
@@ -116,13 +130,13 @@ class _Fault(Exception):
 
 def syntax_error(body: bytes) -> str:
     """What Go's scanner says of the first thing that is wrong; empty if nothing is."""
+    if wrong := _depth_error(body):
+        return wrong
     text = body.decode("utf-8", "replace")
     try:
         end = _skip(text, _value(text, 0))
     except _Fault as fault:
         return str(fault)
-    except RecursionError:
-        return "exceeded max depth"
     return f"invalid character {_quoted(text[end])} after top-level value" if end < len(text) else ""
 
 

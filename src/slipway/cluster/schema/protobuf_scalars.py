@@ -6,8 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import orjson
-
+from slipway.cluster.schema.json_bodies import BadJson, parse_json
 from slipway.cluster.schema.protobuf_wire import ProtobufError, field_bytes, fields_of, scalar
 
 
@@ -84,9 +83,9 @@ def _raw_json(body: bytes, start: int, end: int, _: Nested) -> Any:
             if inner_start == inner_end:
                 return None
             try:
-                return orjson.loads(body[inner_start:inner_end])
-            except orjson.JSONDecodeError as error:
-                raise ProtobufError(f"embedded bytes are not JSON: {error.msg}", inner_start) from None
+                return parse_json(body[inner_start:inner_end])
+            except BadJson as error:
+                raise ProtobufError(f"embedded bytes are not JSON: {error}", inner_start) from None
     return None
 
 

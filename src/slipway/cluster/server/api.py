@@ -27,7 +27,7 @@ from slipway.cluster.registry.updating import update
 from slipway.cluster.registry.watching import watch
 from slipway.cluster.schema.builtin import deprecation_of
 from slipway.cluster.schema.resource import Resource
-from slipway.cluster.server.api_bodies import apply_body, is_apply, object_body, patch_body, repeated_in_apply
+from slipway.cluster.server.api_bodies import apply_body, is_apply, object_body, patch_body, read_object
 from slipway.cluster.server.api_options import check_write_options, merge_delete_options, parse_options
 from slipway.cluster.server.api_paths import Target, parse_path
 from slipway.cluster.server.fan_out import FanOut, Follower
@@ -191,7 +191,7 @@ class ApiServer:
             if special is not None:
                 return await special(call, request)
             check_write_options(call.options, call.verb, apply=False)
-            body = object_body(request, call.resource.kind)
+            body = self._body(request, call)
             return await answered(request, call.resource.kind, lambda: self._reviews.answer(call, body))
         definition = self.registry.definitions.of(call.resource)
         store = self.registry.store
@@ -235,7 +235,8 @@ class ApiServer:
         return shown.object(await self.registry.conversions.record(definition, record), status)
 
     def _body(self, request: Request, call: Call) -> Object:
-        return object_body(request, call.resource.kind, custom=call.resource.custom)
+        body, call.body_errors = read_object(request, call.resource.kind, custom=call.resource.custom)
+        return body
 
     async def _watch(
         self, definition: Definition, call: Call, shown: Presentation, target: Target
@@ -265,8 +266,8 @@ class ApiServer:
         apply = is_apply(request)
         check_write_options(call.options, call.verb, apply=apply)
         if apply:
-            body = apply_body(request)
-            call.warnings += repeated_in_apply(request, body, call.options.field_validation)
+            body, warnings = apply_body(request, call.options.field_validation)
+            call.warnings += warnings
             written = await patching_objects.apply(self.registry, call, body)
         else:
             change = patch_body(request, definition, media)

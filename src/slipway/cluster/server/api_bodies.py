@@ -6,18 +6,17 @@ import contextlib
 import copy
 from typing import Any
 
-import orjson
-
 from slipway.cluster.exchange import Request
 from slipway.cluster.patching.json_patch import apply_json_patch, unknown_json_patch_fields
 from slipway.cluster.patching.json_values import in_order, printed
 from slipway.cluster.patching.merge_patch import apply_merge_patch
 from slipway.cluster.patching.strategic_merge import apply_strategic_merge_patch
+from slipway.cluster.registry.decoding_modes import REPEATED_KEYS, warnings_of
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.registry.patching_objects import Patch
 from slipway.cluster.schema import protobuf
 from slipway.cluster.schema.decoding import cannot_be_handled, decode
-from slipway.cluster.schema.go_scalars import NotDecodable, json_type
+from slipway.cluster.schema.go_scalars import NotDecodable, json_type, untyped
 from slipway.cluster.schema.json_bodies import BadJson, parse_json, repeated_members, summary
 from slipway.cluster.status import StatusError, bad_request, unsupported_media_type
 
@@ -31,23 +30,29 @@ def _media(request: Request) -> str:
 def object_body(request: Request, kind: str, *, custom: bool = False) -> Object:
     """The object in the body, which should be a `kind`, and says so where that is a custom one; 400 when it cannot be
     read, 415 for a media type that is not served."""
+    return read_object(request, kind, custom=custom)[0]
+
+
+def read_object(request: Request, kind: str, *, custom: bool = False) -> tuple[Object, list[str]]:
+    """The same, and what strict decoding says of the text that it was read from."""
     try:
-        value = _object_body(request)
+        value, strict_errors = _read_object(request)
         if custom and not value.get("kind"):
             raise BadJson(f"Object 'Kind' is missing in '{request.body.decode(errors='replace')}'")
-        return value
+        return value, strict_errors
     except BadJson as error:
         raise bad_request(
             f"the object provided is unrecognized (must be of type {kind}): {error} ({summary(request.body)})"
         ) from None
 
 
-def _object_body(request: Request) -> Object:
+def _read_object(request: Request) -> tuple[Object, list[str]]:
     media = _media(request)
+    strict_errors: list[str] = []
     if media in {"", "application/json", "text/json"}:
         value = _json(request.body)
     elif media == "application/yaml":
-        value = _yaml(request.body)
+        value, strict_errors = _yaml(request.body)
     elif media == protobuf.MEDIA_TYPE:
         value = _protobuf(request.body)
     else:
@@ -56,7 +61,7 @@ def _object_body(request: Request) -> Object:
             " application/json, application/yaml, application/vnd.kubernetes.protobuf"
         )
     if value is None:
-        return {}
+        return {}, []
     if not isinstance(value, dict):
         raise _no_type(
             f"json: cannot unmarshal {json_type(value)} into Go value of type struct {{ APIVersion string"
@@ -67,7 +72,7 @@ def _object_body(request: Request) -> Object:
             raise _no_type(
                 f"json: cannot unmarshal {json_type(value[field])} into Go struct field .{field} of type string"
             )
-    return value
+    return value, strict_errors
 
 
 def _no_type(why: str) -> BadJson:
@@ -98,10 +103,12 @@ def _protobuf(body: bytes) -> Any:
         raise BadJson(str(error)) from None
 
 
-def _yaml(body: bytes) -> Any:
-    from slipway.cluster.server.yaml_bodies import yaml_value
+def _yaml(body: bytes) -> tuple[Any, list[str]]:
+    """The value, and the error of go-yaml about keys that came twice."""
+    from slipway.cluster.server.yaml_bodies import read_yaml
 
-    return yaml_value(body)
+    value, repeated = read_yaml(body)
+    return value, [REPEATED_KEYS + "".join(f"\n  {text}" for text in repeated)] if repeated else []
 
 
 def patch_body(request: Request, definition: Definition, media: str) -> Patch:
@@ -135,42 +142,32 @@ def is_apply(request: Request) -> bool:
     return _media(request) == "application/apply-patch+yaml"
 
 
-def apply_body(request: Request) -> Object:
-    """The configuration of a server-side apply: YAML, of which JSON is a part."""
+def apply_body(request: Request, validation: str) -> tuple[Object, list[str]]:
+    """The configuration of a server-side apply, and warnings of keys that it has twice; 400 with Strict validation."""
     try:
-        value = orjson.loads(request.body)
-    except orjson.JSONDecodeError:
-        try:
-            value = _yaml(request.body)
-        except BadJson as error:
-            raise bad_request(f"error encoding patch: {error}") from None
-    if value is None:
-        value = {}
+        value, strict_errors = _configuration(request.body)
+        value = {} if value is None else untyped(value)
+    except (BadJson, NotDecodable) as error:
+        looks_like_json = request.body.lstrip().startswith(b"{")  # which upstream goes by
+        step = "decoding patch: error converting YAML to JSON" if looks_like_json else "encoding patch"
+        raise bad_request(f"error {step}: {error}") from None
     if not isinstance(value, dict):
         raise bad_request(
             "error decoding patch: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal"
             f" {json_type(value)} into Go value of type map[string]interface {{}}"
         )
-    return value
+    if strict_errors and validation == "Strict":
+        raise bad_request(f"error strict decoding patch: error converting YAML to JSON: {strict_errors[0]}")
+    return value, warnings_of(strict_errors, validation)
 
 
-def repeated_in_apply(request: Request, value: Object, validation: str) -> list[str]:
-    """Warnings of keys that the configuration `value` has again; with Strict validation they are refused."""
-    if validation == "Ignore":
-        return []
-    with contextlib.suppress(BadJson):  # JSON was read by a parser that does not tell
-        value = parse_json(request.body)
-    if not repeated_members(value):
-        return []
-    from slipway.cluster.server.yaml_bodies import repeated_keys
-
-    found = repeated_keys(request.body)
-    if validation == "Strict":
-        lines = "\n".join(f"  {text}" for text in found)
-        raise bad_request(
-            f"error strict decoding patch: error converting YAML to JSON: yaml: unmarshal errors:\n{lines}"
-        )
-    return found
+def _configuration(body: bytes) -> tuple[Any, list[str]]:
+    """YAML, of which JSON is the part that is read faster; only YAML tells the lines of keys that came twice."""
+    with contextlib.suppress(BadJson):
+        value = parse_json(body)
+        if not repeated_members(value):
+            return value, []
+    return _yaml(body)
 
 
 def _patch_json(body: bytes) -> Any:

@@ -41,7 +41,9 @@ def object_subresources(registry: Registry, signer: TokenSigner) -> dict[tuple[s
             return answer(await scaling.update_scale(registry, call, lambda current: body))
         if call.verb == "patch" and is_apply(request):
             check_write_options(call.options, call.verb, apply=True)
-            return answer(await scaling.apply_scale(registry, call, apply_body(request)))
+            config, warnings = apply_body(request, call.options.field_validation)
+            call.warnings += warnings
+            return answer(await scaling.apply_scale(registry, call, config))
         if call.verb == "patch":
             return answer(await scaling.update_scale(registry, call, _scale_patch(request)))
         raise method_not_allowed()

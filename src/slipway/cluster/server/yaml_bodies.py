@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from slipway.cluster.schema.json_bodies import BadJson, RepeatedMembers, whole_text
+from slipway.cluster.schema.json_bodies import MAX_DEPTH, BadJson
 from slipway.cluster.status import go_float
 
 _BASE: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -25,22 +25,35 @@ def yaml_bytes(value: Any) -> bytes:
 
 
 class _Loader(_BASE):  # type: ignore[misc, valid-type]
-    """Reads what JSON can say: dates stay texts, tags of other languages mean nothing, and repeated keys are kept."""
+    """Reads what JSON can say: dates stay texts, and tags of other languages mean nothing."""
 
     yaml_implicit_resolvers: ClassVar[Any] = {
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
         for first, resolvers in _BASE.yaml_implicit_resolvers.items()
     }
 
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self.repeated: list[
+            str
+        ] = []  # what go-yaml says of keys that a map has again, inner maps before outer ones
+
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
-        self.flatten_mapping(node)
-        pairs = []
+        own = {id(key_node) for key_node, _ in node.value}
+        self.flatten_mapping(node)  # which puts keys of other maps before its own
+        found: dict[str, Any] = {}
+        told = set()
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise BadJson("yaml: invalid map key: only a text can name a value")
-            pairs.append((_key(self.construct_object(key_node)), self.construct_object(value_node, True)))
-        plain = dict(pairs)
-        return plain if len(plain) == len(pairs) else RepeatedMembers(pairs)
+            key = self.construct_object(key_node)
+            found[_key(key)] = self.construct_object(value_node, True)
+            if key in told:
+                text = f'"{key}"' if isinstance(key, str) else _key(key)
+                self.repeated.append(f"line {value_node.start_mark.line + 1}: key {text} already set in map")
+            if id(key_node) in own:
+                told.add(key)
+        return found
 
     def construct_yaml_map(self, node: Any) -> Iterator[dict[str, Any]]:
         yield self.construct_mapping(node)
@@ -81,62 +94,84 @@ def _key(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def _checked(node: Any, within: set[int], sizes: dict[int, int]) -> int:
-    """How many nodes a node is when its aliases are written out; BadJson for one that contains itself, or too many."""
+def _measured(node: Any, within: set[int], known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """How many nodes a node is when its aliases are written out, and how deep. BadJson for one that contains itself,
+    for too many and for too deep ones."""
     if id(node) in within:
         raise BadJson("yaml: an anchor's value contains itself")
-    known = sizes.get(id(node))
-    if known is None:
+    if not isinstance(node, yaml.CollectionNode):
+        return 1, 0
+    if id(node) not in known:
         within.add(id(node))
-        children = node.value if isinstance(node, yaml.CollectionNode) else ()
-        parts = (part for child in children for part in (child if isinstance(child, tuple) else (child,)))
-        known = sizes[id(node)] = 1 + sum(_checked(part, within, sizes) for part in parts)
+        size = height = 0
+        for child in node.value:
+            for part in child if isinstance(child, tuple) else (child,):
+                part_size, part_height = _measured(part, within, known)
+                size, height = size + part_size, max(height, part_height)
         within.discard(id(node))
-    if known > _NODES:
+        known[id(node)] = size + 1, height + 1
+    size, height = known[id(node)]
+    if size > _NODES:
         raise BadJson("yaml: document contains excessive aliasing")
-    return known
+    if len(within) + height > MAX_DEPTH:
+        raise _too_deep()
+    return size, height
 
 
 def yaml_value(body: bytes) -> Any:
     """The first document of a body, which JSON could say too; BadJson in the words of go-yaml."""
-    loader = _Loader(body)
-    try:  # of several documents the first, as go-yaml takes them
-        if not loader.check_node():
-            return None
-        node = loader.get_node()
-        _checked(node, set(), {})
-        return whole_text(loader.construct_document(node))
+    return read_yaml(body)[0]
+
+
+def read_yaml(body: bytes) -> tuple[Any, list[str]]:
+    """The same, and what go-yaml says of keys that a map has again."""
+    try:
+        _check_depth(body)
+        loader = _Loader(body)
+        try:  # of several documents the first, as go-yaml takes them
+            if not loader.check_node():
+                return None, []
+            node = loader.get_node()
+            _measured(node, set(), {})
+            return _whole_text(loader.construct_document(node)), loader.repeated
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         raise BadJson(_yaml_error(error, body)) from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise error if isinstance(error, BadJson) else BadJson(f"yaml: {error}") from None
-    finally:
-        loader.dispose()
 
 
-def repeated_keys(body: bytes) -> list[str]:
-    """What go-yaml says of keys that a map of the first document has again, inner maps before outer ones."""
-    loader = _Loader(body)
-    try:
-        node = loader.get_node() if loader.check_node() else None
-        return list(_repeated(loader, node)) if node is not None else []
-    finally:
-        loader.dispose()
+def _whole_text(value: Any) -> Any:
+    """The value with every half of a surrogate pair in its texts replaced."""
+    if isinstance(value, str):
+        return (
+            value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        )
+    if isinstance(value, list):
+        return [_whole_text(item) for item in value]
+    if isinstance(value, dict):
+        return {_whole_text(name): _whole_text(item) for name, item in value.items()}
+    return value
 
 
-def _repeated(loader: _Loader, node: Any) -> Iterator[str]:
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _repeated(loader, item)
-    elif isinstance(node, yaml.MappingNode):
-        known = set()
-        for key_node, value_node in node.value:
-            yield from _repeated(loader, value_node)
-            key = loader.construct_object(key_node)
-            if key in known:
-                text = f'"{key}"' if isinstance(key, str) else _key(key)
-                yield f"line {value_node.start_mark.line + 1}: key {text} already set in map"
-            known.add(key)
+def _check_depth(body: bytes) -> None:
+    """BadJson for collections that are nested too deep. By events, which come one after the other: making nodes of
+    them libyaml calls itself for each level, until the process has no stack left."""
+    depth = 0
+    for event in yaml.parse(body, Loader=_BASE):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise _too_deep()
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        elif isinstance(event, yaml.DocumentEndEvent):
+            return
+
+
+def _too_deep() -> BadJson:
+    return BadJson(f"yaml: exceeded max depth of {MAX_DEPTH}")
 
 
 def _yaml_error(error: yaml.MarkedYAMLError, body: bytes) -> str:
