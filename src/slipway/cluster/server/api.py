@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -32,7 +33,7 @@ from slipway.cluster.server.api_options import check_write_options, merge_delete
 from slipway.cluster.server.api_paths import Target, parse_path
 from slipway.cluster.server.fan_out import FanOut, Follower
 from slipway.cluster.server.presentation import Presentation, answered
-from slipway.cluster.server.unserved import check_named, misplaced, page_not_found, without_resource
+from slipway.cluster.server.unserved import check_named, misplaced, outside, page_not_found, without_resource
 from slipway.cluster.status import (
     StatusError,
     forbidden,
@@ -105,6 +106,8 @@ class ApiServer:
             attributes = attributes_of(request, target)
             identity = self._impersonation(caller, request, attributes)
             self.authorize(identity, attributes)
+            if outside(unquote(request.path)):
+                return page_not_found()
             if target is None:
                 return await self._document(request, identity)
             return await self._resource(request, identity, target)
@@ -173,7 +176,7 @@ class ApiServer:
             handler = self._subresources.get((resource.qualified, target.subresource)) or (
                 self._subresources.get(("*", target.subresource)) if found is not None else None
             )
-            if handler is not None:
+            if handler is not None and (not target.rest or target.subresource == PROXY):
                 return await handler(call, request)
             if found is None or target.rest:
                 raise reading.missing(call) if resource.custom else resource_not_found()
@@ -305,7 +308,7 @@ def attributes_of(request: Request, target: Target | None) -> Attributes:
     """The request as authorization sees it."""
     if target is None:
         verb: str = _METHOD_VERBS.get(request.method) or request.method.lower()
-        return Attributes(verb, path=request.path)
+        return Attributes(verb, path=unquote(request.path))
     namespace = target.namespace
     if target.plural == "namespaces" and target.group == "" and target.name:
         namespace = target.name

@@ -1,4 +1,7 @@
-"""A request path of the API, taken apart: group, version, namespace, resource, name, sub-resource."""
+"""A request path of the API, taken apart: group, version, namespace, resource, name, sub-resource.
+
+Escapes are undone before it is: `%2F` separates as a slash does, for authorization and for the answer alike.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ _OF_NAMESPACE = {"status", "finalize"}
 
 def parse_path(path: str) -> Target | None:
     """The target of a path below /api or /apis that goes as far as a resource; None for any other path."""
-    segments = [unquote(segment) for segment in path.strip("/").split("/")]
+    segments = unquote(path).strip("/").split("/")
     if len(segments) >= 3 and segments[0] == "api":
         group, version, rest = "", segments[1], segments[2:]
     elif len(segments) >= 4 and segments[0] == "apis":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from slipway.cluster.exchange import Identity, Request, Response
 
@@ -22,9 +23,10 @@ class Documents:
     by_prefix: dict[str, Document] = field(default_factory=dict)
 
     async def __call__(self, request: Request, identity: Identity) -> Response | None:
-        path = request.path.rstrip("/") or "/"
+        asked = unquote(request.path)
+        path = asked.rstrip("/") or "/"
         name = path.split("/")[1]
-        if name in {"healthz", "livez", "readyz"} and request.path == path:
+        if name in {"healthz", "livez", "readyz"} and asked == path:
             return self._health(request, name, path)
         for prefix in sorted(self.by_prefix, key=len, reverse=True):
             if path == prefix or path.startswith(prefix.rstrip("/") + "/"):

@@ -20,7 +20,7 @@ class Metrics:
         self._started = clock.now()
 
     async def __call__(self, request: Request, identity: Identity) -> Response | None:
-        if request.path.rstrip("/") != "/metrics":
+        if request.path != "/metrics":
             return None
         major, _, minor = self._minor.partition(".")
         lines = [

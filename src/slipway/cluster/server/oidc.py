@@ -24,12 +24,13 @@ class TokenDocuments:
         self._address = address
 
     async def __call__(self, request: Request, identity: Identity) -> Response | None:
-        if request.path == CONFIGURATION:
+        path = request.path.rstrip("/")
+        if path == CONFIGURATION:
             issuer = self._signer.issuer
             inside = request.headers.get("host", "") == urlsplit(issuer).netloc
             url = issuer if inside else f"https://{self._address()}"
             document, media_type = self._signer.discovery(url), "application/json"
-        elif request.path == KEYS:
+        elif path == KEYS:
             document, media_type = self._signer.key_set(), "application/jwk-set+json"
         else:
             raise resource_not_found()

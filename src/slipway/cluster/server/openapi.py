@@ -27,12 +27,12 @@ class OpenApiDocuments:
         self._clock = clock
 
     async def __call__(self, request: Request, identity: Identity) -> Response | None:
-        match unquote(request.path).strip("/").split("/", 2):
-            case ["openapi", "v3"]:
+        match unquote(request.path).split("/", 3):
+            case ["", "openapi", "v3"]:
                 return _answer(request, self._open_api.index(), _INDEX_TYPE)
-            case ["openapi", "v3", name]:
+            case ["", "openapi", "v3", name]:
                 return self._document(request, name)
-            case ["openapi", "v2"]:
+            case ["", "openapi", "v2"]:
                 return self._v2(request)
         return None
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import httptools
 
 from slipway.cluster.exchange import Peer, Request
-from slipway.cluster.server.request_target import ascii_text, origin_form
+from slipway.cluster.server.request_target import ascii_text, is_ill_escaped, origin_form
 from slipway.cluster.server.wire import BODY_LIMIT, HEADER_LIMIT, plain_refusal
 
 logger = logging.getLogger(__name__)
@@ -118,6 +118,8 @@ class RequestReader:
         raw_path, _, raw_query = self._url.partition(b"?")
         if not raw_path.startswith(b"/"):
             raw_path, raw_query = origin_form(self._url, raw_path, raw_query)
+        if is_ill_escaped(raw_path):
+            raise Refused(plain_refusal(400))
         parser = self._parser
         request = Request(
             parser.get_method().decode("latin-1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 import httptools
@@ -18,6 +19,14 @@ def origin_form(url: bytes, path: bytes, query: bytes) -> tuple[bytes, bytes]:
     except httptools.HttpParserInvalidURLError:
         return b"/", b""
     return parsed.path or b"/", parsed.query or b""
+
+
+_ILL_ESCAPED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+def is_ill_escaped(path: bytes) -> bool:
+    """Whether a percent sign in a path begins no escape, which Go's net/http refuses."""
+    return b"%" in path and _ILL_ESCAPED.search(path) is not None
 
 
 def ascii_text(raw: bytes) -> str:

@@ -17,6 +17,11 @@ def page_not_found() -> Response:
     return Response(404, headers, b"404 page not found\n")
 
 
+def outside(path: str) -> bool:
+    """Whether upstream's web server finds nobody for a path that looks as if it led to the API."""
+    return path.startswith(("//", "/apis//"))
+
+
 def without_resource(catalogue: Catalogue, target: Target) -> Response:
     """The answer to a path whose group, version or plural is not served."""
     if any(known.group == target.group and not known.custom for known in catalogue.resources.values()):
@@ -40,6 +45,12 @@ def misplaced(resource: Resource, target: Target, verb: str) -> Response | None:
 
 
 def check_named(resource: Resource, target: Target, verb: str) -> None:
-    """Only a custom resource's collection takes the request before it misses the name."""
+    """400 for a name that could not be a part of a key. Only a custom resource's collection takes the request before
+    it misses the name."""
+    name = target.name
+    if name in {".", ".."}:
+        raise bad_request(f"Name parameter invalid: \"{name}\": may not be '{name}'")
+    if "%" in name:
+        raise bad_request(f"Name parameter invalid: \"{name}\": may not contain '%'")
     if resource.custom and not target.name and verb in {"update", "patch"}:
         raise bad_request("name must be provided")

@@ -12,11 +12,10 @@ _UNESCAPED = "$&+,/:;=@~"  # besides letters, digits and _.-
 
 def split_path(path: str) -> tuple[str, str] | None:
     """The path of a proxy and what follows it, unescaped, empty when nothing does; None for any other path."""
-    found = _PROXIED.fullmatch(path)
+    found = _PROXIED.fullmatch(unquote(path))
     if found is None:
         return None
-    rest = unquote(found[2] or "")
-    return unquote(found[1]), joined("/", rest) if rest else ""
+    return found[1], joined("/", found[2]) if found[2] else ""
 
 
 def joined(prefix: str, path: str) -> str:
