@@ -45,9 +45,12 @@ class NodeAgent:
         self._begin(self._pods.run())
         self._begin(self._for_ever(self._heartbeat, _RENEW))
         self._begin(self._for_ever(self._report_status, _STATUS, first=_STATUS))
-        self._event("Starting", "Starting kubelet.")
+        self._event("Normal", "Starting", "Starting kubelet.")
+        self.around.runtime.listeners.append(self)
 
     async def stop(self) -> None:
+        if self in self.around.runtime.listeners:
+            self.around.runtime.listeners.remove(self)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -66,6 +69,31 @@ class NodeAgent:
         for worker in self.workers.values():
             if worker.pod["metadata"]["namespace"] == namespace and _shows(worker.pod, kind, name):
                 worker.refresh_files()
+
+    def runtime_lost(self, why: str) -> None:
+        """What ran of the node's pods is gone, and nothing can run for a while."""
+        self._event("Warning", "ContainerRuntimeDied", why)
+        self._event("Normal", "NodeNotReady", f"Node {self.facts.name} status is now: NodeNotReady")
+        self._report_soon()
+        for worker in list(self.workers.values()):
+            worker.sandbox_lost()
+
+    def runtime_back(self) -> None:
+        self._event("Normal", "NodeReady", f"Node {self.facts.name} status is now: NodeReady")
+        self._report_soon()
+        for worker in list(self.workers.values()):
+            worker.runtime_back()
+
+    def _report_soon(self) -> None:
+        """Not to be waited for: a heartbeat makes up for a report that fails."""
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._begin(self._report_if_possible())
+
+    async def _report_if_possible(self) -> None:
+        try:
+            await self._report_status()
+        except (StatusError, OSError) as error:
+            logger.debug("node %s: %s", self.facts.name, error)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
@@ -168,10 +196,10 @@ class NodeAgent:
                 pause = _RETRY
             await self.around.clock.sleep(pause)
 
-    def _event(self, reason: str, message: str) -> None:
+    def _event(self, kind: str, reason: str, message: str) -> None:
         name = self.facts.name
         reference = {"kind": "Node", "name": name, "uid": name}
-        self.around.recorder.event_for(reference, "Normal", reason, message)
+        self.around.recorder.event_for(reference, kind, reason, message)
 
 
 def _over(pod: Object) -> bool:

@@ -89,6 +89,14 @@ def remove(cluster: str | None = None) -> list[Leftover]:
     return removed
 
 
+def end_processes(mark: str) -> None:
+    """Of this process's own cluster, whose helper has ended: what is left of its containers."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"SLIPWAY_OWNER={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                os.kill(int(folder.name), signal.SIGKILL)
+
+
 def remove_interfaces() -> None:
     """Of clusters that were killed: their routes would be in the way of a new one's."""
     for item in _interfaces():

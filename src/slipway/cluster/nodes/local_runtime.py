@@ -6,6 +6,7 @@ A subclass says how a container or an exec is started through the helper process
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import pty
 import signal
@@ -19,13 +20,24 @@ from random import Random
 from slipway.cluster.clock import Clock
 from slipway.cluster.exchange import Duplex
 from slipway.cluster.kubelet import Session, StreamError
-from slipway.cluster.nodes.leftovers import Owner
+from slipway.cluster.nodes.leftovers import Owner, end_processes
 from slipway.cluster.nodes.logs import LogWriter
-from slipway.cluster.nodes.runtime import ContainerRequest, Exit, RuntimeFailure, Sandbox, SandboxRequest
+from slipway.cluster.nodes.runtime import (
+    ContainerRequest,
+    Exit,
+    RuntimeFailure,
+    RuntimeListener,
+    Sandbox,
+    SandboxRequest,
+)
 from slipway.cluster.nodes.spawning.spawner import Spawner, SpawnError
 from slipway.cluster.nodes.streams import Flow, LocalSession, Sink, SocketDuplex, Source
 
+logger = logging.getLogger(__name__)
+
 _KILLED = 128 + signal.SIGKILL
+_FIRST_DELAY, _LONGEST_DELAY = 1.0, 60.0  # seconds before a helper that has ended is started again
+_STEADY = 60.0  # after so long it counts as the first time
 _TO_COME = -1  # in the place of a descriptor
 _DRAIN = 0.5  # seconds that output may still come after a process has ended
 
@@ -117,8 +129,13 @@ class LocalRuntime(ABC):
         self.clock = clock
         self.random = random
         self.owner = Owner.this_process()
-        self.spawner = Spawner(self.owner.mark(cluster, "helper"), wrap)
+        self.spawner = Spawner(self.owner.mark(cluster, "helper"), self._helper_lost, wrap)
         self.containers: dict[str, Running] = {}
+        self.listeners: list[RuntimeListener] = []
+        self._trouble = ""
+        self._delay = 0.0  # seconds until a helper that has ended is started again
+        self._started_at = 0.0
+        self._recovery: asyncio.Task[None] | None = None
 
     @abstractmethod
     async def create_sandbox(self, request: SandboxRequest) -> Sandbox: ...
@@ -140,7 +157,7 @@ class LocalRuntime(ABC):
         """A new TCP socket in the pod's network, and the address of the pod's loopback there."""
 
     def trouble(self) -> str:
-        return self.spawner.trouble
+        return self._trouble
 
     def node_address(self, node: str) -> str:
         return "127.0.0.1"
@@ -149,9 +166,42 @@ class LocalRuntime(ABC):
         return ""
 
     async def start(self) -> None:
+        """Start the helper process; again, when it has ended."""
         await self.spawner.start()
+        self._started_at = self.clock.now()
+
+    def _helper_lost(self) -> None:
+        lived = self.clock.now() - self._started_at
+        self._delay = (
+            _FIRST_DELAY if lived > _STEADY else min(self._delay * 2 or _FIRST_DELAY, _LONGEST_DELAY)
+        )
+        self._say_lost("the process that starts the pods' containers was killed, and with it all of them")
+        self._recovery = asyncio.create_task(self._recover(), name=f"{self.cluster} runtime's recovery")
+
+    def _say_lost(self, why: str) -> None:
+        self._trouble = f"{why}; it is started again in {self._delay:g} s"
+        logger.error(self._trouble)
+        for listener in self.listeners:
+            listener.runtime_lost(self._trouble)
+
+    async def _recover(self) -> None:
+        while True:
+            await self.clock.sleep(self._delay)
+            await asyncio.to_thread(end_processes, self.owner.mark(self.cluster))
+            try:
+                await self.start()
+                break
+            except (OSError, RuntimeFailure) as error:
+                self._delay = min(self._delay * 2, _LONGEST_DELAY)
+                self._say_lost(f"the process that starts the pods' containers cannot be started: {error}")
+        self._trouble = ""
+        for listener in self.listeners:
+            listener.runtime_back()
 
     async def stop(self) -> None:
+        if self._recovery is not None:
+            self._recovery.cancel()
+            await asyncio.gather(self._recovery, return_exceptions=True)
         await self.spawner.stop()
         waiting = [running.waiting for running in self.containers.values() if running.waiting]
         await asyncio.gather(*waiting, return_exceptions=True)

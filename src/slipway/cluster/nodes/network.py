@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import socket
 from collections.abc import Callable
 from random import Random
@@ -16,6 +17,8 @@ from slipway.cluster.nodes.dns import DnsServer, Zone
 from slipway.cluster.nodes.namespaces.runtime import NamespacesRuntime
 from slipway.cluster.nodes.services import ServiceProxy
 from slipway.cluster.status import StatusError
+
+logger = logging.getLogger(__name__)
 
 _PROXY = Identity("system:kube-proxy", ("system:authenticated",))
 _ADMIN = Identity("kubernetes-admin", ("system:masters", "system:authenticated"))
@@ -43,18 +46,39 @@ class ClusterNetwork:
         bind = self._bind if runtime is not None else None
         self._proxy = ServiceProxy(self._informers, bind, self._reach, random, frozenset({_DNS}))
         self._server: DnsServer | None = None
+        self._renewal: asyncio.Task[None] | None = None
         self.dns_address = ""
 
     async def start(self) -> None:
         if self._runtime is not None:
             self.dns_address = await self._reserve()
             self._server = DnsServer(Zone(self._informers), self._bind, self.dns_address)
+            self._runtime.listeners.append(self)
         self._informers.start()
         await self._proxy.start()
         if self._server is not None:
             await self._server.start()
 
+    def runtime_lost(self, why: str) -> None:
+        """The network is gone with the process that made it."""
+
+    def runtime_back(self) -> None:
+        self._renewal = asyncio.create_task(self._renew(), name="the network's renewal")
+
+    async def _renew(self) -> None:
+        """The runtime has made the network anew: listen there."""
+        self._proxy.reopen()
+        if self._server is not None:
+            await self._server.stop()
+            try:
+                await self._server.start()
+            except OSError as error:
+                logger.error("DNS on %s: %s", self.dns_address, error)
+
     async def stop(self) -> None:
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.gather(self._renewal, return_exceptions=True)
         if self._server is not None:
             await self._server.stop()
         await self._proxy.stop()

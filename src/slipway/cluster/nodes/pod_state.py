@@ -40,13 +40,14 @@ class Ended:
 
 @dataclass(slots=True)
 class ContainerState:
-    """`hold_until` is when it may be started (again), for the reason in `waiting`; `crash_delay` the back-off's
+    """`sandbox` is the one that it ran in last. `hold_until` is when it may be started (again), for the reason in `waiting`; `crash_delay` the back-off's
     present length. `stop_by` is when a container that is being stopped is killed."""
 
     name: str
     kind: Kind
     phase: Phase = Phase.WAITING
     id: str = ""
+    sandbox: str = ""
     image_id: str = ""
     restarts: int = 0
     started_at: float = 0.0

@@ -88,6 +88,8 @@ def step(pod: Object, state: PodState, now: float) -> Plan:
         _wind_down(pod, state, now, plan)
         return plan
     if state.sandbox is None:
+        if any(container.alive for container in state.containers.values()):
+            return plan  # of a sandbox that was lost; they will have ended in a moment
         if not state.preparing and now >= state.prepare_after:
             plan.do(Prepare())
         elif not state.preparing:
@@ -197,20 +199,28 @@ def _stop_unhealthy(pod: Object, state: PodState, now: float, plan: Plan) -> Non
 
 
 def _initialize(pod: Object, state: PodState, now: float, plan: Plan) -> bool:
-    """Go through the init containers in order; True when the app containers may start."""
+    """Go through the init containers in order, anew in a new sandbox; True when the app containers may start."""
     done = True
-    app_ran = any(container.id for container in state.of(Kind.APP))
+    assert state.sandbox is not None
+    here = state.sandbox.id
+    app_ran = any(container.id and container.sandbox == here for container in state.of(Kind.APP))
     for container in state.of(Kind.INIT, Kind.SIDECAR):
         if container.kind is Kind.SIDECAR:
             if done or container.id:
                 _keep_running(pod, container, now, plan)
             done = done and (container.started or app_ran)
-        elif done and not app_ran:
-            succeeded = container.phase is Phase.EXITED and container.ended and container.ended.exit.code == 0
-            if not succeeded:
+        elif done and not app_ran and not _succeeded(container, here):
+            if container.phase is Phase.EXITED and container.sandbox != here:
+                plan.do(Start(container.name, restart=True))
+            else:
                 _keep_running(pod, container, now, plan)
-                done = False
+            done = False
     return done
+
+
+def _succeeded(container: ContainerState, sandbox: str) -> bool:
+    over = container.phase is Phase.EXITED and container.sandbox == sandbox
+    return over and container.ended is not None and container.ended.exit.code == 0
 
 
 def _keep_running(pod: Object, container: ContainerState, now: float, plan: Plan) -> None:

@@ -118,6 +118,21 @@ class PodWorker:
         self.state.withdrawn = True
         self._kick()
 
+    def sandbox_lost(self) -> None:
+        """All that ran of the pod is gone: it gets a new sandbox when the runtime can give one."""
+        state = self.state
+        if state.sandbox is None or state.tearing_down or state.torn_down:
+            return
+        self.event("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+        self.begin(self.around.runtime.remove_sandbox, state.sandbox.id)
+        state.sandbox = None
+        self._kick()
+
+    def runtime_back(self) -> None:
+        """Containers can be started again: whatever waited for that need not wait longer."""
+        self.state.prepare_failures, self.state.prepare_after = 0, 0.0
+        self._kick()
+
     def evict(self, reason: str, message: str) -> None:
         self._perform(Fail(reason, message))
         self._kick()
@@ -219,6 +234,10 @@ class PodWorker:
 
     async def _prepare(self) -> None:
         state, around = self.state, self.around
+        if around.runtime.trouble():
+            state.preparing = False
+            self._prepare_later()
+            return
         try:
             rejection = await self._admit(self.pod)
             if rejection is not None:
@@ -306,6 +325,7 @@ class PodWorker:
 
     def _running(self, container: ContainerState, spec: Object, attempt: int, id: str, image_id: str) -> None:
         container.id, container.image_id, container.restarts = id, image_id, attempt
+        container.sandbox = self.state.sandbox.id if self.state.sandbox is not None else ""
         container.ended = None
         container.phase = Phase.RUNNING
         container.started_at = self.around.clock.now()

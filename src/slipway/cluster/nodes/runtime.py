@@ -116,11 +116,20 @@ class Exit:
     message: str = ""
 
 
+class RuntimeListener(Protocol):
+    """Who wants to know that everything that ran is gone at once, and when something can run again."""
+
+    def runtime_lost(self, why: str) -> None: ...
+
+    def runtime_back(self) -> None: ...
+
+
 class Runtime(Protocol):
     """Every method raises RuntimeFailure for what cannot be. Ids are the runtime's own."""
 
     name: str  # as containerID has it: `<name>://<id>`
     real: bool  # whether programs run, so that what they listen on may speak TLS
+    listeners: list[RuntimeListener]
 
     async def start(self) -> None: ...
 
@@ -128,7 +137,7 @@ class Runtime(Protocol):
         """End everything that runs."""
 
     def trouble(self) -> str:
-        """Why no container can start any more; empty while all is well."""
+        """Why no container can start now; empty while all is well."""
 
     def node_address(self, node: str) -> str:
         """The address under which a node's own programs are reached."""

@@ -157,6 +157,13 @@ class ServiceProxy:
             opened.stop()
         self._open.clear()
 
+    def reopen(self) -> None:
+        """The cluster's network was made anew: what was open in the old one leads nowhere."""
+        for door in [door for door in self._open if door.address != "127.0.0.1"]:
+            self._open.pop(door).stop()
+        self._refused.clear()
+        self._dirty.set()
+
     async def _run(self) -> None:
         while True:
             await self._dirty.wait()

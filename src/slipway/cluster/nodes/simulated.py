@@ -23,7 +23,14 @@ from slipway.cluster.exchange import Duplex
 from slipway.cluster.kubelet import Session, StreamError
 from slipway.cluster.nodes.images import ImageError
 from slipway.cluster.nodes.node_object import node_ranges
-from slipway.cluster.nodes.runtime import ContainerRequest, Exit, RuntimeFailure, Sandbox, SandboxRequest
+from slipway.cluster.nodes.runtime import (
+    ContainerRequest,
+    Exit,
+    RuntimeFailure,
+    RuntimeListener,
+    Sandbox,
+    SandboxRequest,
+)
 
 Object = dict[str, Any]
 OUTCOME = "slipway.dev/simulate"
@@ -196,6 +203,7 @@ class SimulatedRuntime:
         self.random = random
         self._own_book = book
         self.script: Script | None = None
+        self.listeners: list[RuntimeListener] = []  # who will never hear of anything
         self._ranges = node_ranges(pod_range, nodes)
         self._given: dict[str, str] = {}
         self._free: dict[str, list[str]] = {}

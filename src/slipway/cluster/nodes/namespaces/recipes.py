@@ -68,6 +68,7 @@ def make_network(helper: Helper, request: Request, descriptors: list[int]) -> No
     services = ipaddress.ip_network(request["service_range"])
     with Netlink() as netlink:
         netlink.set_up("lo")
+        netlink.delete(bridge)  # of a helper that was killed
         netlink.add_bridge(bridge, request["alias"])
         helper.memory.setdefault("at end", []).append(lambda: _remove_bridge(bridge))
         for address in request["addresses"]:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import os
 import socket
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-logger = logging.getLogger(__name__)
 
 # The folder that holds the package `slipway`, for an interpreter started without any site-packages.
 _SOURCE = Path(__file__).parents[4]
@@ -30,11 +27,13 @@ class SpawnError(Exception):
 
 
 class Spawner:
-    """`title` names the helper in the process list, so that leftovers are recognised. `wrap` are words of a
-    command (such as unshare) under which the helper itself runs."""
+    """`title` names the helper in the process list, so that leftovers are recognised; `lost` is called when the helper
+    ends unasked, after which it may be started again. `wrap` are words of a command (such as unshare) under which the
+    helper itself runs."""
 
-    def __init__(self, title: str, wrap: Sequence[str] = ()) -> None:
+    def __init__(self, title: str, lost: Callable[[], None], wrap: Sequence[str] = ()) -> None:
         self._title = title
+        self._lost = lost
         self._wrap = tuple(wrap)
         self._number = 0
         self._answers: dict[int, asyncio.Future[tuple[Any, list[int]]]] = {}
@@ -45,13 +44,13 @@ class Spawner:
         self._reading: asyncio.Task[None] | None = None
         self._sending = asyncio.Lock()
         self._stopping = False
-        self.trouble = ""  # what happened to a helper that ended unasked
 
     @property
     def pid(self) -> int:
         return self._process.pid if self._process else 0
 
     async def start(self) -> None:
+        await self.stop()  # what is left of one that has ended
         self._stopping = False
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -69,7 +68,8 @@ class Spawner:
         """End the helper, and with it everything that it started."""
         self._stopping = True
         if self._control is not None:
-            self._control.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):  # the other end is gone
+                self._control.shutdown(socket.SHUT_RDWR)
         if self._process is not None:
             try:
                 async with asyncio.timeout(10):
@@ -172,13 +172,9 @@ class Spawner:
                 buffer = self._take(buffer, descriptors)
         finally:
             loop.remove_reader(control.fileno())
-            if not self._stopping:
-                self.trouble = (
-                    "the process that starts the pods' containers was killed, and with it all of them: no container"
-                    " can start any more; end this cluster and start it again"
-                )
-                logger.error(self.trouble)
             self._over()
+            if not self._stopping:
+                self._lost()
 
     def _take(self, buffer: bytes, descriptors: list[int]) -> bytes:
         while len(buffer) >= 4:
