@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -10,11 +9,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from slipway.cluster.client.resources import NODES
 from slipway.cluster.nodes import leftovers
 from slipway.cluster.nodes.leftovers import Owner
 from slipway.cluster.nodes.namespaces import cgroups
@@ -108,25 +105,6 @@ def test_what_a_killed_helper_leaves_is_found_and_removed(tmp_path: Path) -> Non
     assert leftovers.remove(name)
     assert soon(lambda: leftovers.find(name) == []), leftovers.find(name)
     assert not alive(helper)
-
-
-async def test_a_cluster_says_that_its_pods_were_killed_with_their_helper(
-    process_pods: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    os.kill(process_pods.cluster.nodes.runtime.spawner.pid, signal.SIGKILL)
-    async with asyncio.timeout(60):
-        while True:
-            if "end this cluster and start it again" in caplog.text:
-                break
-            await asyncio.sleep(0.02)
-        while True:
-            (node,) = (await process_pods.client.list(NODES))["items"]
-            ready = next(row for row in node["status"]["conditions"] if row["type"] == "Ready")
-            if ready["status"] == "False":
-                break
-            await asyncio.sleep(0.2)
-    assert ready["reason"] == "KubeletNotReady"
-    assert "container runtime is down: the process that starts" in ready["message"]
 
 
 def test_a_mark_is_known_again_only_when_its_owner_is_gone() -> None:

@@ -46,6 +46,7 @@ def known(pod: dict[str, Any], *, sandbox: bool = True) -> PodState:
 def runs(state: PodState, name: str = "main") -> ContainerState:
     container = state.containers[name]
     container.phase, container.id, container.started_at = Phase.RUNNING, f"id-{name}", NOW
+    container.sandbox = state.sandbox.id if state.sandbox else ""
     container.started = container.ready = True
     return container
 
@@ -100,6 +101,22 @@ def test_init_containers_start_one_after_the_other() -> None:
     assert operations(pod, state) == [Start("two")]
     ends(state, 0, "two")
     assert operations(pod, state) == [Start("main")]
+
+
+def test_a_new_sandbox_waits_for_the_ends_of_the_old_ones_containers_and_init_containers_run_again() -> None:
+    pod = a_pod(initContainers=[{"name": "one"}])
+    state = known(pod)
+    ends(state, 0, "one")
+    runs(state)
+    state.sandbox = None
+    assert operations(pod, state) == []
+    main = state.containers["main"]
+    main.phase, main.ended = Phase.EXITED, Ended(main.id, NOW - 5, NOW, Exit(137))
+    assert operations(pod, state) == [Prepare()]
+    state.sandbox = Sandbox("t", "10.1.0.6")
+    assert operations(pod, state) == [Start("one", restart=True)]
+    ends(state, 0, "one")
+    assert operations(pod, state) == [Start("main", restart=True)]
 
 
 def test_a_failed_init_container_fails_a_pod_that_never_restarts() -> None:

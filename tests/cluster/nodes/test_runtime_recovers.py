@@ -23,9 +23,9 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() != b""
 
 
-async def ready(pods: Pods) -> str:
+async def ready(pods: Pods) -> dict[str, str]:
     node = await pods.client.get(NODES, pods.node)
-    return next(str(row["status"]) for row in node["status"]["conditions"] if row["type"] == "Ready")
+    return next(dict(row) for row in node["status"]["conditions"] if row["type"] == "Ready")
 
 
 async def reasons(pods: Pods, name: str) -> list[str]:
@@ -47,6 +47,7 @@ async def comes_back(pods: Pods, tmp_path: Path) -> None:
     await pods.create("once", {"command": ["sleep", "1000"]})
     for name in ("kept", "once"):
         await pods.running(name)
+    before = await ready(pods)
     old = [runtime.spawner.pid, *(row.pid for row in runtime.containers.values())]
     os.kill(runtime.spawner.pid, signal.SIGKILL)
     status = await pods.until(
@@ -62,15 +63,21 @@ async def comes_back(pods: Pods, tmp_path: Path) -> None:
     assert not any(alive(pid) for pid in old)
 
     async def is_ready() -> bool:
-        return await ready(pods) == "True"
+        now = await ready(pods)
+        return now["status"] == "True" and now["lastTransitionTime"] != before["lastTransitionTime"]
 
     await pods.comes_true(is_ready)
 
     async def told() -> bool:
         found = await pods.client.list(EVENTS, "default", field_selector=f"involvedObject.name={pods.node}")
-        of_node = {event["reason"] for event in found["items"]}
-        wanted = {"ContainerRuntimeDied", "NodeNotReady", "NodeReady"}
-        return wanted <= of_node and "SandboxChanged" in await reasons(pods, "kept")
+        of_node = {event["reason"]: event["message"] for event in found["items"]}
+        wanted = {"NodeNotReady", "NodeReady"}
+        why = of_node.get("ContainerRuntimeDied", "")
+        return (
+            wanted <= set(of_node)
+            and "it is started again in 1 s" in why
+            and "SandboxChanged" in await reasons(pods, "kept")
+        )
 
     await pods.comes_true(told)
     assert (await pods.run("kept", "echo", "well")) == (0, "well\n")
