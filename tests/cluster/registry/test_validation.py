@@ -165,3 +165,30 @@ def test_a_selector_of_exact_labels_takes_them_and_adding_a_demand_never_takes_m
     if is_valid(selector):
         narrower = {**selector, "matchLabels": {**(selector.get("matchLabels") or {}), "z": "1"}}
         assert not matches(narrower, given_labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("fe80::42:1dff:fe84:f9e2", None),
+        ("255.255.255.255", None),
+        ("an-address", "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
+        ("10.0.0.08", "must not have leading 0s"),
+        ("FE80:0::1", 'must be in canonical form ("fe80::1")'),
+        ("::ffff:10.0.0.1", "must not be an IPv4-mapped IPv6 address"),
+    ],
+)
+def test_an_address_is_named_by_itself_in_its_one_spelling(name: str, wrong: str | None) -> None:
+    address = {"metadata": {"name": name}, "spec": {"parentRef": {"resource": "services", "name": "a"}}}
+    complete = decode(address, "networking.k8s.io", "v1", "IPAddress").obj
+    found = validate(
+        "networking.k8s.io",
+        "IPAddress",
+        "ipaddresses.networking.k8s.io",
+        complete,
+        None,
+        namespaced=False,
+    )
+    assert [str(error) for error in found] == (
+        [f'metadata.name: Invalid value: "{name}": {wrong}'] if wrong else []
+    )

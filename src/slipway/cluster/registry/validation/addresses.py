@@ -23,6 +23,23 @@ def parse_address(text: str) -> Address | None:
         return None
 
 
+def strict_address(text: str) -> list[str]:
+    """What is wrong with an address where nothing but its one spelling is taken, such as in a name."""
+    found = parse_address(text)
+    if found is None:
+        return [NOT_AN_ADDRESS]
+    wrong = []
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        wrong.append("must not have leading 0s")
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        return [*wrong, "must not be an IPv4-mapped IPv6 address"]
+    if not wrong and text != str(found):
+        wrong.append(f'must be in canonical form ("{found}")')
+    return wrong
+
+
 def parse_network(text: str) -> Network | None:
     address, slash, bits = text.partition("/")
     found = parse_address(address)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from slipway.cluster.registry.validation.addresses import strict_address
 from slipway.cluster.registry.validation.findings import Check, Findings
 from slipway.cluster.schema import names
 
@@ -22,6 +23,7 @@ _NAME_FORMS: dict[str, Check] = {
     "services": names.dns1123_label,
     "statefulsets.apps": names.dns1123_label,
     "apiservices.apiregistration.k8s.io": names.path_segment,
+    "ipaddresses.networking.k8s.io": strict_address,
     "events": names.path_segment,
     "events.events.k8s.io": names.path_segment,
     "poddisruptionbudgets.policy": names.path_segment,
