@@ -303,3 +303,34 @@ async def test_settings_of_the_kernel_are_the_pods_own(namespace_pods: Pods) -> 
     text = await namespace_pods.output("tuned", shell(script), securityContext={"sysctls": sysctls})
     assert text.split() == ["1", "20000", "30000"]
     assert here() == before
+
+
+async def test_an_images_files_can_be_a_volume_that_nobody_writes(
+    namespace_pods: Pods, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    (root / "pages").mkdir(parents=True)
+    (root / "pages" / "one").write_text("of the image")
+    namespace_pods.cluster.nodes.images.add({"match": "pages:1", "rootfs": str(root)})
+    volumes = [{"name": "v", "image": {"reference": "pages:1", "pullPolicy": "Always"}}]
+    mounts = [
+        {"name": "v", "mountPath": "/whole"},
+        {"name": "v", "mountPath": "/part", "subPath": "pages"},
+    ]
+    script = "cat /whole/pages/one /part/one; touch /whole/two 2>/dev/null || echo , read-only"
+    text = await namespace_pods.output("reader", shell(script, volumeMounts=mounts), volumes=volumes)
+    assert text == "of the imageof the image, read-only\n"
+    assert [path.name for path in root.iterdir()] == ["pages"]
+
+
+async def test_an_image_without_files_of_its_own_is_no_volume(namespace_pods: Pods) -> None:
+    mounts = [{"name": "v", "mountPath": "/v"}]
+    volumes = [{"name": "v", "image": {"reference": "busybox"}}]
+    await namespace_pods.create("reader", shell("ls /v", volumeMounts=mounts), volumes=volumes)
+    told = ""
+    async with asyncio.timeout(30):
+        while not told:
+            await asyncio.sleep(0.05)
+            found = dict(await namespace_pods.events("reader"))
+            told = found.get("FailedMount", "")
+    assert 'image "busybox" stands for programs of this machine' in told

@@ -80,7 +80,11 @@ class PodWorker:
         self.pod = pod
         self.state: PodState = first_state(pod, around.clock.now())
         self.volumes = Volumes(
-            around.pod_folder(pod), around.find(pod["metadata"]["namespace"]), self._mint, around.allocatable
+            around.pod_folder(pod),
+            around.find(pod["metadata"]["namespace"]),
+            self._mint,
+            around.allocatable,
+            around.images,
         )
         self._admit = admit
         self._gone = gone

@@ -24,6 +24,7 @@ from slipway.cluster.nodes.container_environment import (
     field_value,
     resource_value,
 )
+from slipway.cluster.nodes.images import ImageError, ImageSource
 from slipway.cluster.nodes.runtime import InMemory, Mount
 
 Object = dict[str, Any]
@@ -57,8 +58,10 @@ class Volumes:
     lookup: Lookup
     mint: MintToken
     allocatable: Mapping[str, str]
+    images: ImageSource
     roots: dict[str, Path] = field(default_factory=dict)
     read_only: set[str] = field(default_factory=set)  # whatever their mounts say
+    fixed: set[str] = field(default_factory=set)  # in which nothing may be made, not even by this node
     in_memory: dict[str, InMemory] = field(default_factory=dict)
     token_lifetime: int | None = None
 
@@ -93,7 +96,7 @@ class Volumes:
             source = self.roots[mount["name"]]
             sub = mount.get("subPath") or expand(mount.get("subPathExpr") or "", env)
             if sub:
-                source = _beneath(source, sub, mount["name"])
+                source = _beneath(source, sub, mount["name"], make=mount["name"] not in self.fixed)
             read_only = bool(mount.get("readOnly")) or mount["name"] in self.read_only
             mounts.append(Mount(source, mount["mountPath"], read_only, mount["name"] in self.in_memory))
         return tuple(sorted(mounts, key=lambda mount: mount.target.count("/")))
@@ -108,10 +111,24 @@ class Volumes:
             return await self._claim(name, volume["persistentVolumeClaim"]["claimName"])
         if "ephemeral" in volume:
             return await self._claim(name, f"{pod['metadata']['name']}-{name}")
+        if "image" in volume:
+            return await self._image(name, volume["image"])
         if "emptyDir" in volume or set(volume) == {"name"}:
             return _folder(self.folder / "volumes" / name, 0o777)
         kind = next(iter(set(volume) - {"name"}))
         raise MountError(name, f"volumes of kind {kind} are not served by this node")
+
+    async def _image(self, volume: str, words: Object) -> Path:
+        reference = words.get("reference") or ""
+        try:
+            image = await self.images.resolve(reference, words.get("pullPolicy") or "IfNotPresent")
+        except ImageError as error:
+            raise MountError(volume, f"{error.reason}: {error.message}") from None
+        if not image.layers:
+            why = f'image "{reference}" stands for programs of this machine and has no files of its own'
+            raise MountError(volume, f"{why}; give it a root: slipway images add {reference} --rootfs FOLDER")
+        self.fixed.add(volume)
+        return image.layers[-1]
 
     async def _claim(self, volume: str, name: str) -> Path:
         claim = await self.lookup("PersistentVolumeClaim", name)
@@ -258,9 +275,9 @@ def _memory_size(pod: Object, words: Object, allocatable: Mapping[str, str]) -> 
 
 
 def _is_read_only(volume: Object) -> bool:
-    """Files that others write, and claims that the pod says it only reads."""
+    """Files that others write, images, and claims that the pod says it only reads."""
     claim = volume.get("persistentVolumeClaim") or {}
-    return any(kind in volume for kind in _FILES) or bool(claim.get("readOnly"))
+    return any(kind in volume for kind in (*_FILES, "image")) or bool(claim.get("readOnly"))
 
 
 def _give_to_group(path: Path, group: int, rights: int = 0) -> None:
@@ -277,11 +294,13 @@ def _folder(path: Path, mode: int | None = None) -> Path:
     return path
 
 
-def _beneath(root: Path, sub: str, volume: str) -> Path:
+def _beneath(root: Path, sub: str, volume: str, *, make: bool) -> Path:
     if ".." in Path(sub).parts or sub.startswith("/"):
         raise MountError(volume, f"subPath {sub!r} leaves its volume")
     path = root / sub
     if not path.exists():
+        if not make:
+            raise MountError(volume, f"subPath {sub!r} is not in the image")
         path.mkdir(parents=True)
         path.chmod(0o777)
     return path
