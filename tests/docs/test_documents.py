@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from slipway.cli.main import COMMANDS, build_parser
-from slipway.cluster import ClusterOptions
+from slipway.cluster import Cluster, ClusterOptions
+from slipway.cluster.client.resources import NAMESPACES
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -77,11 +78,27 @@ def test_the_example_of_virtual_time_runs_as_it_stands(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", ["how-to/test-an-operator.md", "how-to/break-the-api-server.md"])
 def test_the_examples_of_testing_operators_run_as_they_stand(tmp_path: Path, page: str) -> None:
+    """On the cluster of SLIPWAY_TEST_KUBECONFIG, if it is set for this run."""
+    run_example(page, tmp_path)
+
+
+def test_the_example_of_testing_an_operator_runs_on_any_cluster_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody removes a namespace here, so that the one of the test is still to be seen.
+    with Cluster(nodes=0, controllers=False) as cluster:
+        monkeypatch.setenv("SLIPWAY_TEST_KUBECONFIG", str(cluster.write_kubeconfig(tmp_path / "named")))
+        run_example("how-to/test-an-operator.md", tmp_path)
+        listed = cluster.run(cluster.embedded.client().list(NAMESPACES))
+    assert any(obj["metadata"]["name"].startswith("test-") for obj in listed["items"])
+
+
+def run_example(page: str, folder: Path) -> None:
     [example] = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
-    (tmp_path / "test_example.py").write_text(example)
-    (tmp_path / "docs").symlink_to(DOCS)
+    (folder / "test_example.py").write_text(example)
+    (folder / "docs").symlink_to(DOCS)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_example.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
