@@ -51,6 +51,8 @@ class Suite:
     clusters: int = 1
     site: Sequence[str] = ()
     up: Sequence[str] = ()
+    images: Sequence[Mapping[str, Any]] = ()
+    pods: Mapping[str, Sequence[str]] = field(default_factory=dict)
     prepare: Sequence[str] = ()
     programs: Mapping[str, str] = field(default_factory=dict)
     kubeconfig: str = ""
@@ -125,7 +127,13 @@ class Bench:
         self.suite, self.folder, self.work, self.uv = suite, folder, work, uv
         self.copy = work / "checkout"
         self.venv = work / "venv"
-        self.places = {"{checkout}": str(self.copy), "{folder}": str(folder), "{here}": str(HERE)}
+        self.pods = work / "pods"
+        self.places = {
+            "{checkout}": str(self.copy),
+            "{folder}": str(folder),
+            "{here}": str(HERE),
+            "{pods}": str(self.pods),
+        }
         self.environment = {
             **{key: value for key, value in os.environ.items() if key not in {"VIRTUAL_ENV", "PYTHONPATH"}},
             "PATH": f"{self.venv / 'bin'}:{os.environ['PATH']}",
@@ -137,26 +145,25 @@ class Bench:
         shutil.copytree(
             self.folder / self.suite.folder, self.copy, symlinks=True, ignore=shutil.ignore_patterns(".git")
         )
-        run([self.uv, "venv", "-q", "--python", sys.executable, self.venv])
-        install = [replaced(word, self.places) for word in self.suite.install]
-        run(
-            [
-                self.uv,
-                "pip",
-                "install",
-                "-q",
-                "--compile-bytecode",
-                "--python",
-                self.venv / "bin/python",
-                *install,
-            ],
-            env=self.environment,
-        )
+        self.install(self.venv, self.suite.install)
+        if self.suite.pods:
+            self.install(self.pods, self.suite.pods["install"])
+        if packages := self.suite.pods.get("npm"):
+            run(["npm", "install", "--global", "--prefix", self.pods, "--no-audit", "--no-fund", *packages])
         for part in self.suite.site:
             shutil.copytree(self.copy / part, self.site_packages() / part, dirs_exist_ok=True)
         for source, target in self.suite.programs.items():
             (self.copy / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(HERE / source, self.copy / target)
+
+    def install(self, venv: Path, wanted: Sequence[str]) -> None:
+        words = [replaced(word, self.places) for word in wanted]
+        python = venv / "bin/python"
+        run([self.uv, "venv", "-q", "--python", sys.executable, venv])
+        run(
+            [self.uv, "pip", "install", "-q", "--compile-bytecode", "--python", python, *words],
+            env=self.environment,
+        )
 
     def site_packages(self) -> Path:
         return next((self.venv / "lib").glob("python3*/site-packages"))
@@ -198,6 +205,11 @@ class Part:
 
     def set_up(self) -> None:
         self.kubeconfig.parent.mkdir(parents=True)
+        if self.bench.suite.images:
+            home = Path(self.environment["SLIPWAY_HOME"])
+            home.mkdir()
+            text = yaml.safe_dump({"images": list(self.bench.suite.images)}, sort_keys=False)
+            (home / "images.yaml").write_text(replaced(text, self.bench.places))
         self.slipway("up", "--detach", "--name", self.cluster, *self.bench.suite.up)
         self.kubeconfig.touch(0o600)
         self.kubeconfig.write_text(self.slipway("kubeconfig", self.cluster))
