@@ -225,9 +225,9 @@ async def bed(client: KubeClient, admin: ClusterConfig, namespace: str) -> Async
 
 @pytest.fixture
 def until() -> Callable[..., Any]:
-    """Wait until an (asynchronous) question has a true answer, and give that answer."""
+    """Wait until an (asynchronous) question has a true answer, and give that answer; by the clock of the loop."""
 
-    async def wait(question: Callable[[], Any], seconds: float = 60.0) -> Any:
+    async def wait(question: Callable[[], Any], seconds: float = 60.0, pause: float = 0.05) -> Any:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         while True:
@@ -238,7 +238,7 @@ def until() -> Callable[..., Any]:
                 return answer
             if loop.time() > end:
                 raise AssertionError(f"not within {seconds} s: last answer {answer!r}")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(pause)
 
     return wait
 

@@ -4,22 +4,16 @@ read or written. The refusals are those of a real 1.37 API server, word for word
 from __future__ import annotations
 
 import asyncio
-import base64
 import copy
-import datetime
 import json
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from slipway.cluster.access.certificates import CertificateAuthority
 from slipway.cluster.client.client import Client
 from slipway.cluster.client.resources import CUSTOM_RESOURCE_DEFINITIONS, ApiResource
-from slipway.cluster.environment.embedded import EmbeddedCluster
-from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Request, Response
-from slipway.cluster.server.listener import serve
 from slipway.cluster.status import StatusError
 
 Object = dict[str, Any]
@@ -41,8 +35,7 @@ class Author:
     def __init__(self) -> None:
         self.asked: list[tuple[str, list[str]]] = []
         self.spoil: Any = lambda review, objects: None
-        self.authority = CertificateAuthority.create(datetime.datetime.now(datetime.UTC), "author")
-        self.port = 0
+        self.client_config: Callable[[str], Object]
 
     async def answer(self, request: Request) -> Response:
         review = json.loads(request.body)
@@ -68,27 +61,18 @@ class Author:
         return {**converted, "apiVersion": api_version}
 
     def conversion(self, review_versions: tuple[str, ...] = ("v1",)) -> Object:
-        bundle = base64.b64encode(self.authority.certificate).decode()
-        client = {"url": f"https://127.0.0.1:{self.port}/convert", "caBundle": bundle}
-        webhook = {"conversionReviewVersions": list(review_versions), "clientConfig": client}
+        webhook = {
+            "conversionReviewVersions": list(review_versions),
+            "clientConfig": self.client_config("/convert"),
+        }
         return {"strategy": "Webhook", "webhook": webhook}
 
 
 @pytest.fixture
-async def author() -> AsyncIterator[Author]:
+async def author(serve_https: Any) -> Author:
     author = Author()
-    tls = author.authority.server_context(author.authority.issue_server(["127.0.0.1"]))
-    listener = await serve(author.answer, "127.0.0.1", 0, tls)
-    author.port = listener.port
-    yield author
-    await listener.close(grace=0)
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    options = ClusterOptions(nodes=0, controllers=False, scheduler=False, listen=False)
-    async with EmbeddedCluster(options) as cluster:
-        yield cluster.client("kubernetes-admin")
+    author.client_config = await serve_https(author.answer)
+    return author
 
 
 async def define(client: Client, conversion: Object, storage: str = "v1") -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,8 +10,6 @@ import pytest
 from slipway.cluster.client.client import Client
 from slipway.cluster.client.resources import CUSTOM_RESOURCE_DEFINITIONS, ApiResource
 from slipway.cluster.clock import Clock
-from slipway.cluster.environment.embedded import EmbeddedCluster
-from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.status import StatusError
 
 THINGS = ApiResource("x.io", "v1", "things", "Thing")
@@ -41,13 +38,6 @@ def thing(name: str, *finalizers: str) -> dict[str, Any]:
         "kind": "Thing",
         "metadata": {"name": name, "finalizers": list(finalizers)},
     }
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    options = ClusterOptions(nodes=0, controllers=False, scheduler=False, listen=False)
-    async with EmbeddedCluster(options) as cluster:
-        yield cluster.client("kubernetes-admin")
 
 
 async def gone(client: Client) -> None:

@@ -3,7 +3,6 @@ kube-apiserver 1.37."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,20 +10,11 @@ import pytest
 from slipway.cluster.client.client import Client
 from slipway.cluster.client.resources import EVENTS as CORE
 from slipway.cluster.client.resources import ApiResource
-from slipway.cluster.environment.embedded import EmbeddedCluster
-from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.status import StatusError
 
 Object = dict[str, Any]
 EVENTS = ApiResource("events.k8s.io", "v1", "events", "Event")
 POD = {"kind": "Pod", "namespace": "default", "name": "p"}
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    options = ClusterOptions(nodes=0, controllers=False, scheduler=False, listen=False)
-    async with EmbeddedCluster(options) as cluster:
-        yield cluster.client()
 
 
 def event(**more: Any) -> Object:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import json
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from slipway.cluster.access.certificates import CertificateAuthority
 from slipway.cluster.client.client import Client
 from slipway.cluster.client.resources import CUSTOM_RESOURCE_DEFINITIONS, ApiResource
-from slipway.cluster.environment.embedded import EmbeddedCluster
-from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Request, Response
-from slipway.cluster.server.listener import serve
 from slipway.cluster.status import StatusError
 
 Object = dict[str, Any]
@@ -37,8 +32,7 @@ class Hook:
         self.asked: list[Object] = []
         self.patch: list[Object] = []
         self.refusing = False
-        self.authority = CertificateAuthority.create(datetime.datetime.now(datetime.UTC), "hook")
-        self.port = 0
+        self.client_config: Callable[[str], Object]
 
     async def answer(self, request: Request) -> Response:
         review = json.loads(request.body)
@@ -65,26 +59,12 @@ class Hook:
             spec[after] = spec.pop(before)
         return {**obj, "spec": spec, "apiVersion": api_version}
 
-    def client_config(self, path: str) -> Object:
-        bundle = base64.b64encode(self.authority.certificate).decode()
-        return {"url": f"https://127.0.0.1:{self.port}{path}", "caBundle": bundle}
-
 
 @pytest.fixture
-async def hook() -> AsyncIterator[Hook]:
+async def hook(serve_https: Any) -> Hook:
     hook = Hook()
-    tls = hook.authority.server_context(hook.authority.issue_server(["127.0.0.1"]))
-    listener = await serve(hook.answer, "127.0.0.1", 0, tls)
-    hook.port = listener.port
-    yield hook
-    await listener.close(grace=0)
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    options = ClusterOptions(nodes=0, controllers=False, scheduler=False, listen=False)
-    async with EmbeddedCluster(options) as cluster:
-        yield cluster.client("kubernetes-admin")
+    hook.client_config = await serve_https(hook.answer)
+    return hook
 
 
 async def register(

@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
-
-import pytest
 
 from slipway.cluster.client.client import Client
 from slipway.cluster.client.resources import PODS
-from slipway.cluster.environment.embedded import EmbeddedCluster
-from slipway.cluster.environment.options import ClusterOptions
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    options = ClusterOptions(
-        nodes=0, controllers=False, scheduler=False, listen=False, service_account_admission=False
-    )
-    async with EmbeddedCluster(options) as cluster:
-        yield cluster.client()
 
 
 def manifest(image: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -28,15 +27,6 @@ CRON_JOBS = ApiResource("batch", "v1", "cronjobs", "CronJob")
 GENERATION = "deprecated.daemonset.template.generation"
 METADATA = {"name": "a", "namespace": "default"}
 TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    options = ClusterOptions(
-        nodes=0, controllers=False, scheduler=False, listen=False, service_account_admission=False
-    )
-    async with EmbeddedCluster(options) as cluster:
-        yield cluster.client()
 
 
 async def refusal(work: Any) -> str:

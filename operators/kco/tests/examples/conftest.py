@@ -91,8 +91,11 @@ class Inbox:
 class Town:
     """One cluster with its pods' programs. `kinds` gives port, schema and first state by the label `app`."""
 
-    def __init__(self, cluster: EmbeddedCluster, client: KubeClient, streets: Streets) -> None:
+    def __init__(
+        self, cluster: EmbeddedCluster, client: KubeClient, streets: Streets, until: Callable[..., Any]
+    ) -> None:
         self.cluster = cluster
+        self._until = until
         self.client = client
         self.config = client.config
         self.streets = streets
@@ -133,16 +136,7 @@ class Town:
 
     async def until(self, question: Callable[[], Any], seconds: float = 120.0) -> Any:
         """Wait in virtual seconds until a question has a true answer."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
-        while True:
-            answer = question()
-            if asyncio.iscoroutine(answer):
-                answer = await answer
-            if answer:
-                return answer
-            assert loop.time() < end, f"not within {seconds} s: last answer {answer!r}"
-            await asyncio.sleep(0.5)
+        return await self._until(question, seconds, pause=0.5)
 
     async def ready(self, label: str, count: int) -> list[tuple[str, Any]]:
         return list(await self.until(lambda: len(self.living(label)) == count and self.living(label)))
@@ -183,7 +177,9 @@ class Town:
 
 
 @contextlib.asynccontextmanager
-async def town(install: Callable[..., Any], streets: Streets, range: str) -> AsyncIterator[Town]:
+async def town(
+    install: Callable[..., Any], until: Callable[..., Any], streets: Streets, range: str
+) -> AsyncIterator[Town]:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
     options = ClusterOptions(nodes=2, tls=False, seed=1, pod_range=range)
@@ -191,7 +187,7 @@ async def town(install: Callable[..., Any], streets: Streets, range: str) -> Asy
         config = ClusterConfig(server=cluster.url, token=cluster.admin_token)
         async with KubeClient(config, user_agent="test") as client:
             await install(client)
-            made = Town(cluster, client, streets)
+            made = Town(cluster, client, streets, until)
             populating = asyncio.create_task(made.populate())
             try:
                 yield made
@@ -203,14 +199,14 @@ async def town(install: Callable[..., Any], streets: Streets, range: str) -> Asy
 
 
 @pytest.fixture
-def play(install_crds: Callable[..., Any]) -> Callable[..., None]:
+def play(install_crds: Callable[..., Any], until: Callable[..., Any]) -> Callable[..., None]:
     """Play a story (an async function of a Town) in virtual time."""
 
     def perform(story: Callable[[Town], Coroutine[Any, Any, None]]) -> None:
         async def main() -> None:
             streets = Streets()
             streets.pave(asyncio.get_running_loop())
-            async with town(install_crds, streets, "10.11.0.0/16") as made:
+            async with town(install_crds, until, streets, "10.11.0.0/16") as made:
                 await made.make_namespace("shop")
                 await story(made)
 
@@ -220,9 +216,9 @@ def play(install_crds: Callable[..., Any]) -> Callable[..., None]:
 
 
 @pytest.fixture
-def second_town(install_crds: Callable[..., Any]) -> Callable[[Town], Any]:
+def second_town(install_crds: Callable[..., Any], until: Callable[..., Any]) -> Callable[[Town], Any]:
     """Another cluster on the same streets."""
-    return lambda first: town(install_crds, first.streets, "10.12.0.0/16")
+    return lambda first: town(install_crds, until, first.streets, "10.12.0.0/16")
 
 
 @pytest.fixture

@@ -202,8 +202,9 @@ class _Counted(Coroutine[Any, Any, Any]):
 class World:
     """An API server without controllers, applications, and replicas; everything in virtual time."""
 
-    def __init__(self, cluster: EmbeddedCluster, client: KubeClient) -> None:
+    def __init__(self, cluster: EmbeddedCluster, client: KubeClient, until: Callable[..., Any]) -> None:
         self.cluster = cluster
+        self._until = until
         self.config = client.config
         self.client = client
         self.graves: list[Replica] = []
@@ -243,16 +244,7 @@ class World:
 
     async def until(self, question: Callable[[], Any], seconds: float = 120.0) -> Any:
         """Wait in virtual seconds until a question has a true answer."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
-        while True:
-            answer = question()
-            if asyncio.iscoroutine(answer):
-                answer = await answer
-            if answer:
-                return answer
-            assert loop.time() < end, f"not within {seconds} s: last answer {answer!r}"
-            await asyncio.sleep(0.5)
+        return await self._until(question, seconds, pause=0.5)
 
     async def close(self) -> None:
         for application in self._applications:
@@ -260,7 +252,7 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def _world(install: Callable[..., Any]) -> AsyncIterator[World]:
+async def _world(install: Callable[..., Any], until: Callable[..., Any]) -> AsyncIterator[World]:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
 
@@ -288,7 +280,7 @@ async def _world(install: Callable[..., Any]) -> AsyncIterator[World]:
         config = ClusterConfig(server=cluster.url, token=cluster.admin_token)
         async with KubeClient(config, user_agent="test") as client:
             await install(client)
-            world = World(cluster, client)
+            world = World(cluster, client, until)
             yield world
             world.down = False
             await world.close()
@@ -297,12 +289,12 @@ async def _world(install: Callable[..., Any]) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-def in_virtual_time(install_crds: Callable[..., Any]) -> Callable[..., None]:
+def in_virtual_time(install_crds: Callable[..., Any], until: Callable[..., Any]) -> Callable[..., None]:
     """Play a story (an async function of a World) in virtual time."""
 
     def play(story: Callable[[World], Coroutine[Any, Any, None]]) -> None:
         async def main() -> None:
-            async with _world(install_crds) as world:
+            async with _world(install_crds, until) as world:
                 await story(world)
 
         run(main())
