@@ -7,6 +7,7 @@ import base64
 import os
 import shutil
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +56,39 @@ async def test_hooks_run_after_the_start_and_before_the_end(pods: Pods) -> None:
         assert await follow == "post\npre\n"
     await pods.gone("hooks")
     assert ("Killing", "Stopping container main") in await pods.events("hooks")
+
+
+async def test_a_container_runs_and_the_next_one_starts_when_its_first_hook_is_over(
+    pods: Pods, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    mounts = {"volumeMounts": [{"name": "d", "mountPath": "/slipway-shared"}]}
+    wait = "echo in hook > /slipway-shared/said; until [ -e /slipway-shared/go ]; do sleep 0.05; done"
+    hook = {"postStart": {"exec": {"command": ["sh", "-c", wait]}}}
+    volume = {"name": "d", "hostPath": {"path": str(shared)}}
+    await pods.create(
+        "slow", shell("sleep 60", lifecycle=hook, **mounts), shell("sleep 60", name="next"), volumes=[volume]
+    )
+
+    async def in_hook() -> bool:
+        return (shared / "said").exists()
+
+    await pods.comes_true(in_hook)
+    status = (await pods.client.get(PODS, "slow", "default"))["status"]
+    assert status["phase"] == "Pending"
+    for row in status["containerStatuses"]:
+        assert (row["state"], row["ready"]) == ({"waiting": {"reason": "ContainerCreating"}}, False)
+    assert len([reason for reason, _ in await pods.events("slow") if reason == "Started"]) <= 1
+    (shared / "go").touch()
+    await pods.ready("slow")
+
+
+async def test_a_container_whose_first_hook_fails_is_killed(pods: Pods) -> None:
+    hook = {"postStart": {"exec": {"command": ["sh", "-c", "exit 3"]}}}
+    await pods.create("bad", shell("trap 'exit 0' TERM; while :; do sleep 0.05; done", lifecycle=hook))
+    await pods.over("bad")
+    assert "FailedPostStartHook" in [reason for reason, _ in await pods.events("bad")]
 
 
 async def test_a_container_leaves_a_message_or_the_end_of_its_log(pods: Pods) -> None:

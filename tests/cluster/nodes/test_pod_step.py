@@ -74,6 +74,22 @@ def test_a_new_pod_is_prepared_first_and_only_once() -> None:
     assert operations(pod, state) == []
 
 
+def test_containers_after_one_with_a_hook_wait_until_its_hook_is_over() -> None:
+    pod = a_pod("first", "hooked", "last")
+    pod["spec"]["containers"][1]["lifecycle"] = {"postStart": {"sleep": {"seconds": 1}}}
+    state = known(pod)
+    assert operations(pod, state) == [Start("first"), Start("hooked")]
+    runs(state, "first")
+    state.containers["hooked"].phase = Phase.STARTING
+    assert operations(pod, state) == []
+    runs(state, "hooked").in_hook = True
+    assert operations(pod, state) == []
+    assert status_of(pod, state)["phase"] == "Pending"
+    assert "waiting" in status_of(pod, state)["containerStatuses"][1]["state"]
+    state.containers["hooked"].in_hook = False
+    assert operations(pod, state) == [Start("last")]
+
+
 def test_preparing_again_waits_for_its_time() -> None:
     pod = a_pod()
     state = known(pod, sandbox=False)

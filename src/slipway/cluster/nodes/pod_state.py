@@ -40,8 +40,9 @@ class Ended:
 
 @dataclass(slots=True)
 class ContainerState:
-    """`sandbox` is the one that it ran in last. `hold_until` is when it may be started (again), for the reason in `waiting`; `crash_delay` the back-off's
-    present length. `stop_by` is when a container that is being stopped is killed."""
+    """`sandbox` is the one that it ran in last. `hold_until` is when it may be started (again), for the reason in
+    `waiting`; `crash_delay` the back-off's present length. `stop_by` is when a container that is being stopped is
+    killed. `in_hook`: its postStart hook has not ended yet, so that others are told that it is being created."""
 
     name: str
     kind: Kind
@@ -60,6 +61,7 @@ class ContainerState:
     crash_delay_set: float = 0.0
     started: bool = False
     ready: bool = False
+    in_hook: bool = False
     stop_by: float | None = None
     unhealthy: str = ""
 

@@ -76,7 +76,7 @@ def phase_of(pod: Object, state: PodState) -> str:
             return "Failed" if any(ended.exit.code != 0 for ended in ran) else "Succeeded"
     if not initialized(state) and not any(container.id for container in apps):
         return "Pending"
-    if any(c.phase in (Phase.WAITING, Phase.STARTING) and c.ended is None for c in apps):
+    if any((c.phase in (Phase.WAITING, Phase.STARTING) or c.in_hook) and c.ended is None for c in apps):
         return "Pending"
     return "Running"
 
@@ -130,7 +130,7 @@ def _ready(container: ContainerState) -> bool:
 
 
 def _current(container: ContainerState, reporter: Reporter, waits: str) -> Object:
-    if container.phase is Phase.RUNNING:
+    if container.phase is Phase.RUNNING and not container.in_hook:
         return {"running": {"startedAt": format_timestamp(container.started_at)}}
     if container.phase is Phase.EXITED and container.ended is not None:
         return {"terminated": _terminated(container.ended, reporter)}

@@ -97,8 +97,7 @@ def step(pod: Object, state: PodState, now: float) -> Plan:
         return plan
     _stop_unhealthy(pod, state, now, plan)
     if _initialize(pod, state, now, plan):
-        for container in state.of(Kind.APP):
-            _keep_running(pod, container, now, plan)
+        _run_apps(pod, state, now, plan)
     for container in state.of(Kind.EPHEMERAL):
         if container.phase is Phase.WAITING:
             _start_when_due(container, now, plan, restart=False)
@@ -221,6 +220,18 @@ def _initialize(pod: Object, state: PodState, now: float, plan: Plan) -> bool:
 def _succeeded(container: ContainerState, sandbox: str) -> bool:
     over = container.phase is Phase.EXITED and container.sandbox == sandbox
     return over and container.ended is not None and container.ended.exit.code == 0
+
+
+def _run_apps(pod: Object, state: PodState, now: float, plan: Plan) -> None:
+    """Start them in their order: those after a container with a postStart hook when the hook is over."""
+    rows = pod["spec"]["containers"]
+    hooked = {row["name"] for row in rows if (row.get("lifecycle") or {}).get("postStart")}
+    for container in state.of(Kind.APP):
+        planned = len(plan.operations)
+        _keep_running(pod, container, now, plan)
+        starts = any(isinstance(operation, Start) for operation in plan.operations[planned:])
+        if container.name in hooked and (starts or container.phase is Phase.STARTING or container.in_hook):
+            return
 
 
 def _keep_running(pod: Object, container: ContainerState, now: float, plan: Plan) -> None:

@@ -338,15 +338,23 @@ class PodWorker:
         if container.name in self._ended:
             self._ended[container.name].clear()
         probes = self._probes[container.name] = ContainerProbes(self, container, spec)
-        probes.start()
         self.begin(self._await_end, container, spec, attempt, id)
         hook = (spec.get("lifecycle") or {}).get("postStart")
         if hook:
-            self.begin(self._after_start, container, hook)
+            container.in_hook = True
+            self.begin(self._after_start, container, hook, probes)
+        else:
+            probes.start()
 
-    async def _after_start(self, container: ContainerState, hook: Object) -> None:
+    async def _after_start(self, container: ContainerState, hook: Object, probes: ContainerProbes) -> None:
+        """The hook, and what waits for it: probes, and to be called running."""
         good, message = await run_hook(self, container, hook, None)
-        if not good and container.phase is Phase.RUNNING:
+        if self._probes.get(container.name) is not probes:
+            return  # that run of the container is over
+        container.in_hook = False
+        if good:
+            probes.start()
+        else:
             self.event("Warning", "FailedPostStartHook", f"PostStartHook failed: {message}", container)
             container.unhealthy = "FailedPostStartHook"
 
@@ -367,7 +375,7 @@ class PodWorker:
             stopping.cancel()
         container.ended = ended
         container.phase = Phase.EXITED
-        container.started = container.ready = False
+        container.started = container.ready = container.in_hook = False
         container.stop_by, container.unhealthy = None, ""
         if container.name in self._ended:
             self._ended[container.name].set()
