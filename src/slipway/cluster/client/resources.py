@@ -82,6 +82,12 @@ JOBS = ApiResource("batch", "v1", "jobs", "Job")
 CERTIFICATE_SIGNING_REQUESTS = ApiResource(
     "certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", namespaced=False
 )
+CLUSTER_TRUST_BUNDLES = ApiResource(
+    "certificates.k8s.io", "v1", "clustertrustbundles", "ClusterTrustBundle", namespaced=False
+)
+POD_CERTIFICATE_REQUESTS = ApiResource(
+    "certificates.k8s.io", "v1", "podcertificaterequests", "PodCertificateRequest"
+)
 CUSTOM_RESOURCE_DEFINITIONS = ApiResource(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
 )

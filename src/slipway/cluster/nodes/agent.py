@@ -65,9 +65,9 @@ class NodeAgent:
         return None
 
     def files_changed(self, kind: str, namespace: str, name: str) -> None:
-        """A ConfigMap or Secret has changed: pods that show it are brought up to date."""
+        """A ConfigMap, Secret or ClusterTrustBundle has changed: pods that show it are brought up to date."""
         for worker in self.workers.values():
-            if worker.pod["metadata"]["namespace"] == namespace and _shows(worker.pod, kind, name):
+            if namespace in ("", worker.pod["metadata"]["namespace"]) and _shows(worker.pod, kind, name):
                 worker.refresh_files()
 
     def runtime_lost(self, why: str) -> None:
@@ -207,6 +207,10 @@ def _over(pod: Object) -> bool:
 
 
 def _shows(pod: Object, kind: str, name: str) -> bool:
+    if kind == "ClusterTrustBundle":  # which ones a pod shows depends on their labels: it looks itself
+        volumes = pod["spec"].get("volumes") or ()
+        sources = [row for volume in volumes for row in (volume.get("projected") or {}).get("sources") or ()]
+        return any("clusterTrustBundle" in source for source in sources)
     field, by = ("configMap", "name") if kind == "ConfigMap" else ("secret", "secretName")
     for volume in pod["spec"].get("volumes") or ():
         if (volume.get(field) or {}).get(by) == name:

@@ -10,6 +10,7 @@ from slipway.cluster.client.client import Client
 from slipway.cluster.client.events import EventRecorder
 from slipway.cluster.client.informer import InformerFactory
 from slipway.cluster.client.resources import (
+    CLUSTER_TRUST_BUNDLES,
     CONFIG_MAPS,
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
@@ -134,6 +135,7 @@ class ClusterNodes:
             folder=self.settings.folder / "nodes" / name,
             find=self._finder,
             services=self._services,
+            bundles=self._bundles,
             allocatable=capacity,
             dns=ClusterDns(self.network.dns_address if self.network else ""),
             files=not self.simulated,
@@ -148,6 +150,16 @@ class ClusterNodes:
     def _services(self) -> list[Object]:
         assert self._informers is not None
         return self._informers.informer(SERVICES).list()
+
+    async def _bundles(self) -> list[Object]:
+        """Watched from when a pod first wants them: hardly any cluster has pods that do."""
+        assert self._informers is not None
+        fresh = CLUSTER_TRUST_BUNDLES not in self._informers.known()
+        informer = self._informers.informer(CLUSTER_TRUST_BUNDLES)
+        if fresh:
+            informer.add_handler(self._told("ClusterTrustBundle"))
+        await informer.wait_synced()
+        return informer.list()
 
     def _finder(self, namespace: str) -> Lookup:
         async def find(kind: str, name: str) -> Object | None:
@@ -175,9 +187,8 @@ class ClusterNodes:
 
     def _told(self, kind: str) -> Callable[[Object | None, Object | None], None]:
         def changed(old: Object | None, new: Object | None) -> None:
-            if new is not None and self.agents:
-                meta = new["metadata"]
-                for agent in self.agents.values():
-                    agent.files_changed(kind, meta["namespace"], meta["name"])
+            meta = (new or old or {})["metadata"]
+            for agent in self.agents.values():
+                agent.files_changed(kind, meta.get("namespace", ""), meta["name"])
 
         return changed

@@ -22,6 +22,7 @@ from slipway.cluster.nodes.container_request import container_request, sandbox_r
 from slipway.cluster.nodes.image_pull import image_of, no_image
 from slipway.cluster.nodes.images import ImageError
 from slipway.cluster.nodes.pod_admission import Rejection
+from slipway.cluster.nodes.pod_certificates import PodCertificates
 from slipway.cluster.nodes.pod_probes import ContainerProbes, run_hook
 from slipway.cluster.nodes.pod_reports import StatusReports
 from slipway.cluster.nodes.pod_state import (
@@ -83,6 +84,8 @@ class PodWorker:
             around.pod_folder(pod),
             around.find(pod["metadata"]["namespace"]),
             self._mint,
+            PodCertificates(around.client, around.clock, around.node),
+            around.bundles,
             around.allocatable,
             around.images,
         )
@@ -271,6 +274,8 @@ class PodWorker:
             state.preparing = False
         if self.volumes.token_lifetime is not None:
             self.begin(self._renew_tokens)
+        if self.volumes.certificates.next_look() is not None and state.sandbox is not None:
+            self.begin(self._renew_certificates)
 
     def _prepare_later(self) -> None:
         state = self.state
@@ -281,6 +286,11 @@ class PodWorker:
     async def _renew_tokens(self) -> None:
         while self.volumes.token_lifetime is not None and not self.state.torn_down:
             await self.around.clock.sleep(self.volumes.token_lifetime * 0.8)
+            await self.volumes.refresh(self.pod)
+
+    async def _renew_certificates(self) -> None:
+        while (pause := self.volumes.certificates.next_look()) is not None and not self.state.torn_down:
+            await self.around.clock.sleep(pause)
             await self.volumes.refresh(self.pod)
 
     async def _mint(self, pod: Object, audience: str, seconds: int) -> str:

@@ -14,6 +14,7 @@ from slipway.cluster.nodes.container_environment import Lookup
 from slipway.cluster.nodes.images import ImageSource
 from slipway.cluster.nodes.pod_status import Reporter
 from slipway.cluster.nodes.runtime import Runtime
+from slipway.cluster.nodes.trust_bundles import ListBundles
 
 Object = dict[str, Any]
 
@@ -28,7 +29,8 @@ class ClusterDns:
 
 @dataclass(slots=True)
 class Surroundings:
-    """`find` reads an object of a namespace by kind and name; `services` gives all Services known."""
+    """`find` reads an object of a namespace by kind and name; `services` gives all Services known, `bundles` all
+    ClusterTrustBundles."""
 
     node: str
     client: Client
@@ -40,6 +42,7 @@ class Surroundings:
     folder: Path
     find: Callable[[str], Lookup]  # by namespace
     services: Callable[[], list[Object]]
+    bundles: ListBundles
     allocatable: Mapping[str, str]
     dns: ClusterDns = field(default_factory=ClusterDns)
     files: bool = True  # False: nothing of pods is written to disk (simulated)

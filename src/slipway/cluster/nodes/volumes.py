@@ -25,7 +25,9 @@ from slipway.cluster.nodes.container_environment import (
     resource_value,
 )
 from slipway.cluster.nodes.images import ImageError, ImageSource
+from slipway.cluster.nodes.pod_certificates import NotIssued, PodCertificates
 from slipway.cluster.nodes.runtime import InMemory, Mount
+from slipway.cluster.nodes.trust_bundles import ListBundles, NoBundle, anchors
 
 Object = dict[str, Any]
 # (service account, audience or "", seconds) -> token, bound to the pod
@@ -52,11 +54,13 @@ class File:
 
 @dataclass(slots=True)
 class Volumes:
-    """One pod's. `folder` is the pod's own; `expires` is when a projected token must be renewed."""
+    """One pod's. `folder` is the pod's own; `token_lifetime` is that of the projected token that ends first."""
 
     folder: Path
     lookup: Lookup
     mint: MintToken
+    certificates: PodCertificates
+    bundles: ListBundles
     allocatable: Mapping[str, str]
     images: ImageSource
     roots: dict[str, Path] = field(default_factory=dict)
@@ -155,7 +159,7 @@ class Volumes:
                 kind = next(kind for kind in _FILES if kind in volume)
                 mode = volume[kind].get("defaultMode", _DEFAULT_MODE)
                 files = await self._source(pod, name, kind, volume[kind], mode)
-        except ConfigError as error:
+        except (ConfigError, NoBundle, NotIssued) as error:
             raise MountError(name, str(error)) from None
         root: Path = self.folder / "volumes" / name
         group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
@@ -165,9 +169,13 @@ class Volumes:
     async def _projected(self, pod: Object, name: str, projected: Object) -> dict[str, File]:
         mode = projected.get("defaultMode", _DEFAULT_MODE)
         files: dict[str, File] = {}
-        for source in projected.get("sources") or ():
+        for index, source in enumerate(projected.get("sources") or ()):
             for kind, words in source.items():
-                files |= await self._source(pod, name, kind, words, mode)
+                if kind == "podCertificate":
+                    issued = await self.certificates.files(pod, name, index, words)
+                    files |= {path: File(data, mode) for path, data in issued.items()}
+                else:
+                    files |= await self._source(pod, name, kind, words, mode)
         return files
 
     async def _source(self, pod: Object, volume: str, kind: str, words: Object, mode: int) -> dict[str, File]:
@@ -182,6 +190,8 @@ class Volumes:
             token = await self.mint(pod, words.get("audience") or "", seconds)
             self.token_lifetime = min(seconds, self.token_lifetime or seconds)
             return {words["path"]: File(token.encode(), 0o644 if mode == _DEFAULT_MODE else mode)}
+        if kind == "clusterTrustBundle":
+            return {words["path"]: File(await anchors(words, self.bundles), mode)}
         raise MountError(volume, f"projected source {kind} is not served by this node")
 
     def _downward(self, pod: Object, item: Object, mode: int) -> File:

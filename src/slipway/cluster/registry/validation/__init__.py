@@ -11,6 +11,7 @@ from typing import Any
 
 from slipway.cluster.registry.validation import (
     autoscaling,
+    certificates,
     cluster,
     configuration,
     events,
@@ -57,6 +58,8 @@ _KINDS: dict[tuple[str, str], KindCheck] = {
     ("autoscaling", "HorizontalPodAutoscaler"): autoscaling.autoscaler_errors,
     ("batch", "CronJob"): jobs.cron_job_errors,
     ("batch", "Job"): jobs.job_errors,
+    ("certificates.k8s.io", "ClusterTrustBundle"): certificates.trust_bundle_errors,
+    ("certificates.k8s.io", "PodCertificateRequest"): certificates.pod_certificate_request_errors,
     ("coordination.k8s.io", "Lease"): cluster.lease_errors,
     ("discovery.k8s.io", "EndpointSlice"): services.endpoint_slice_errors,
     ("events.k8s.io", "Event"): events.event_errors,

@@ -24,6 +24,7 @@ _NAME_FORMS: dict[str, Check] = {
     "statefulsets.apps": names.dns1123_label,
     "apiservices.apiregistration.k8s.io": names.path_segment,
     "ipaddresses.networking.k8s.io": strict_address,
+    "clustertrustbundles.certificates.k8s.io": names.path_segment,  # more is asked of them by their own rules
     "events": names.path_segment,
     "events.events.k8s.io": names.path_segment,
     "poddisruptionbudgets.policy": names.path_segment,

@@ -10,6 +10,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from slipway.cluster.registry.validation.certificates import (
+    projected_bundle_errors,
+    projected_certificate_errors,
+)
 from slipway.cluster.registry.validation.findings import Findings, config_key, each
 from slipway.cluster.schema import names
 from slipway.cluster.schema.quantity import parse_quantity
@@ -48,6 +52,8 @@ HOST_PATH_TYPES = (
     "FileOrCreate",
     "Socket",
 )
+_CERTIFICATE_PATHS = ("credentialBundlePath", "keyPath", "certificateChainPath")
+_ANY_OF_THEM = "credentialBundlePath, keyPath, and certificateChainPath"
 _MODE = "must be a number between 0 and 0777 (octal), both inclusive"
 FIELDS_FOR_VOLUMES = (
     "metadata.annotations",
@@ -211,6 +217,19 @@ def _projected(found: Findings, source: Object, spec: Object, path: str) -> None
                         claim(item["path"])
             elif kind == "serviceAccountToken":
                 _token(found, inner, spec, path, f"{place}.{kind}")
+            elif kind == "clusterTrustBundle":
+                projected_bundle_errors(found, inner, f"{place}.{kind}")
+                if found.needs(f"{place}.{kind}.path", inner.get("path")):
+                    local_path_errors(found, f"{place}.{kind}.path", inner["path"], non_reserved=True)
+                    claim(inner["path"])
+            elif kind == "podCertificate":
+                projected_certificate_errors(found, inner, f"{place}.{kind}")
+                given = [name for name in _CERTIFICATE_PATHS if inner.get(name)]
+                for name in given:
+                    local_path_errors(found, f"{place}.{kind}.{name}", inner[name], non_reserved=True)
+                    claim(inner[name])
+                if not given:
+                    found.required(f"{place}.{kind}", f"specify at least one of {_ANY_OF_THEM}")
 
 
 def _token(found: Findings, token: Object, spec: Object, path: str, place: str) -> None:
