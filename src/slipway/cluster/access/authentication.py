@@ -14,6 +14,7 @@ from slipway.cluster.status import unauthorized
 
 AUTHENTICATED = "system:authenticated"
 MASTERS = "system:masters"
+_CERTIFICATES = 1000  # whose subjects are kept at hand
 
 
 class TokenReviewer(Protocol):
@@ -79,6 +80,8 @@ class Authenticator:
             if not names:
                 raise unauthorized()
             found = Identity(str(names[0].value), tuple(str(group.value) for group in groups))
+            if len(self._certificates) >= _CERTIFICATES:
+                self._certificates.clear()
             self._certificates[der] = found
         return found
 

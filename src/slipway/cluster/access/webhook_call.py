@@ -16,6 +16,7 @@ import httptools
 import orjson
 
 from slipway.cluster.access.service_addresses import NoAddress
+from slipway.cluster.schema.json_bodies import MAX_DEPTH, too_deep
 
 Object = dict[str, Any]
 # The address of a webhook given by a Service: (namespace, name, port) -> (host, port). NoAddress.
@@ -60,11 +61,19 @@ class _Answer:
     def __init__(self) -> None:
         self.body = bytearray()
         self.media = ""
+        self.framed = False  # it says itself where its body ends
+        self.begun = False
         self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() == b"content-type":
-            self.media = value.decode("latin-1")
+        match name.lower():
+            case b"content-type":
+                self.media = value.decode("latin-1")
+            case b"content-length" | b"transfer-encoding":
+                self.framed = True
+
+    def on_headers_complete(self) -> None:
+        self.begun = True
 
     def on_body(self, data: bytes) -> None:
         self.body += data
@@ -151,6 +160,9 @@ async def _read(reader: asyncio.StreamReader) -> Object:
     while not answer.complete:
         data = await reader.read(65536)
         if not data:
+            answer.complete = (
+                answer.begun and not answer.framed
+            )  # the end of the connection is that of the body
             break
         try:
             parser.feed_data(data)
@@ -164,6 +176,8 @@ async def _read(reader: asyncio.StreamReader) -> Object:
         value = orjson.loads(bytes(answer.body) or b"null")
     except orjson.JSONDecodeError:
         value = None
+    if too_deep(value):
+        raise WebhookFailure(f"the answer is nested deeper than {MAX_DEPTH}")
     status = parser.get_status_code()
     if status != 200:
         said = value.get("message") if isinstance(value, dict) and value.get("kind") == "Status" else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import orjson
 
@@ -29,7 +29,7 @@ from slipway.cluster.registry.watching import watch
 from slipway.cluster.schema.builtin import deprecation_of
 from slipway.cluster.schema.resource import Resource
 from slipway.cluster.server.api_bodies import apply_body, is_apply, object_body, patch_body, read_object
-from slipway.cluster.server.api_options import check_write_options, merge_delete_options, parse_options
+from slipway.cluster.server.api_options import check_write_options, flag, merge_delete_options, parse_options
 from slipway.cluster.server.api_paths import Target, parse_path
 from slipway.cluster.server.fan_out import FanOut, Follower
 from slipway.cluster.server.presentation import Presentation, answered
@@ -330,7 +330,7 @@ def _verb(request: Request, target: Target) -> Verb:
             return "get"
         raise method_not_allowed()
     if verb == "get":
-        watching = target.legacy_watch or _flag(request.query, "watch")
+        watching = target.legacy_watch or flag(parse_qs(request.query, keep_blank_values=True), "watch")
         if watching and not target.subresource:
             return "watch"
         return "get" if target.name else "list"
@@ -350,14 +350,6 @@ def _check_terminating(request: Request, call: Call) -> None:
         name = str(metadata.get("name") or "") if isinstance(metadata, dict) else ""
         why = "create not allowed while custom resource definition is terminating"
         raise forbidden(resource.plural, resource.group, name, why)
-
-
-def _flag(query: str, name: str) -> bool:
-    for part in query.split("&"):
-        key, _, value = part.partition("=")
-        if key == name:
-            return value.lower() not in {"false", "0"}  # as every text that is not one of these
-    return False
 
 
 def _warning(text: str) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
 from slipway.cluster.registry.call import Options
+from slipway.cluster.schema.decoding import decode
+from slipway.cluster.schema.go_scalars import NotDecodable
 from slipway.cluster.status import FieldError, StatusError, bad_request, invalid
 
+MAX_MANAGER_BYTES = 128
 _OPTIONS_KIND = {
     "create": "CreateOptions",
     "update": "UpdateOptions",
@@ -18,17 +22,24 @@ _OPTIONS_KIND = {
 }
 
 
-def _integer(text: str) -> int:
-    if not re.fullmatch(r"[+-]?\d+", text):
+def integer(text: str) -> int:
+    """Of a query; StatusError 400 for what Go does not read as one."""
+    if not re.fullmatch(r"[+-]?\d+", text, re.ASCII):
         raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
     if len(text) > 20 or not -(2**63) <= int(text) < 2**63:
         raise bad_request(f'strconv.ParseInt: parsing "{text}": value out of range')
     return int(text)
 
 
-def _boolean(text: str) -> bool:
-    # The API server takes any unknown text for true (runtime.Convert_Slice_string_To_bool).
+def boolean(text: str) -> bool:
+    """Of a query: every text that is not one of these is true (runtime.Convert_Slice_string_To_bool)."""
     return text.lower() != "false" and text != "0"
+
+
+def flag(values: Mapping[str, list[str]], name: str) -> bool:
+    """Whether a parsed query asks for something, be it by the bare name."""
+    found = values.get(name)
+    return found is not None and boolean(found[0])
 
 
 def parse_options(query: str, verb: str) -> Options:
@@ -42,13 +53,13 @@ def parse_options(query: str, verb: str) -> Options:
             case "fieldValidation":
                 options.field_validation = value
             case "force":
-                options.force = _boolean(value) if value else None
+                options.force = boolean(value) if value else None
             case "resourceVersion":
                 options.resource_version = value
             case "resourceVersionMatch":
                 options.resource_version_match = value
             case "limit":
-                options.limit = max(0, _integer(value)) if value else 0
+                options.limit = max(0, integer(value)) if value else 0
             case "continue":
                 options.continue_token = value
             case "labelSelector":
@@ -56,17 +67,17 @@ def parse_options(query: str, verb: str) -> Options:
             case "fieldSelector":
                 options.field_selector = value
             case "timeoutSeconds":
-                options.timeout_seconds = float(_integer(value)) if value else None
+                options.timeout_seconds = float(integer(value)) if value else None
             case "allowWatchBookmarks":
-                options.allow_watch_bookmarks = _boolean(value)
+                options.allow_watch_bookmarks = boolean(value)
             case "sendInitialEvents":
-                options.send_initial_events = _boolean(value) if value else None
+                options.send_initial_events = boolean(value) if value else None
             case "gracePeriodSeconds":
-                options.grace_period_seconds = _integer(value) if value else None
+                options.grace_period_seconds = integer(value) if value else None
             case "propagationPolicy":
                 options.propagation_policy = value
             case "orphanDependents":
-                options.orphan_dependents = _boolean(value) if value else None
+                options.orphan_dependents = boolean(value) if value else None
     _set_dry_run(options, values.get("dryRun") or [], verb)
     return options
 
@@ -83,7 +94,7 @@ def _set_dry_run(options: Options, values: list[str], verb: str) -> None:
                 shown="[" + ",".join(f'"{value}"' for value in values) + "]",
             ),
         )
-    options.dry_run = options.dry_run or "All" in values
+    options.dry_run = "All" in values
 
 
 def _options_error(verb: str, *errors: FieldError) -> StatusError:
@@ -102,9 +113,11 @@ def check_write_options(options: Options, verb: str, *, apply: bool) -> None:
             errors.append(
                 FieldError("FieldValueForbidden", "force", detail="may not be specified for non-apply patch")
             )
-    if len(options.field_manager) > 128:
+    if len(options.field_manager.encode()) > MAX_MANAGER_BYTES:
         errors.append(
-            FieldError("FieldValueTooLong", "fieldManager", detail="may not be more than 128 bytes")
+            FieldError(
+                "FieldValueTooLong", "fieldManager", detail=f"may not be more than {MAX_MANAGER_BYTES} bytes"
+            )
         )
     for at, character in enumerate(options.field_manager):
         if not character.isprintable():
@@ -123,40 +136,20 @@ def check_write_options(options: Options, verb: str, *, apply: bool) -> None:
         raise _options_error(verb, *errors)
 
 
-_DELETE_FIELDS: dict[str, tuple[type, str]] = {
-    "gracePeriodSeconds": (int, "int64"),
-    "propagationPolicy": (str, "string"),
-    "orphanDependents": (bool, "bool"),
-    "preconditions": (dict, "v1.Preconditions"),
-    "dryRun": (list, "[]string"),
-}
-_GO_KINDS = {str: "string", int: "number", float: "number", bool: "bool", list: "array", dict: "object"}
-
-
-def _check_delete_fields(body: dict[str, Any]) -> None:
-    for name, (kind, go_type) in _DELETE_FIELDS.items():
-        value = body.get(name)
-        if value is not None and type(value) is not kind:
-            raise bad_request(
-                f"json: cannot unmarshal {_GO_KINDS[type(value)]} into Go struct field"
-                f" DeleteOptions.{name} of type {go_type}"
-            )
-
-
 def merge_delete_options(options: Options, body: dict[str, Any], verb: str) -> None:
-    """A DeleteOptions body takes the place of the query's options. 400 when it is none."""
-    _check_delete_fields(body)
-    if (body.get("kind") or "DeleteOptions") != "DeleteOptions":
+    """A DeleteOptions body takes the place of the query's options, all of them. 400 when it is none."""
+    try:
+        found = decode(body, "", "v1", "DeleteOptions").obj
+    except NotDecodable as error:
+        raise bad_request(str(error)) from None
+    if (found.get("kind") or "DeleteOptions") != "DeleteOptions":
         raise bad_request(
-            f"expect meta.k8s.io/v1, Kind=DeleteOptions, got {body.get('apiVersion', '')}, Kind={body['kind']}"
+            f"expect meta.k8s.io/v1, Kind=DeleteOptions, got {found.get('apiVersion', '')}, Kind={found['kind']}"
         )
-    if body.get("gracePeriodSeconds") is not None:
-        options.grace_period_seconds = int(body["gracePeriodSeconds"])
-    if body.get("propagationPolicy") is not None:
-        options.propagation_policy = str(body["propagationPolicy"])
-    if body.get("orphanDependents") is not None:
-        options.orphan_dependents = bool(body["orphanDependents"])
-    preconditions = body.get("preconditions") or {}
-    options.precondition_uid = str(preconditions.get("uid") or "")
-    options.precondition_resource_version = str(preconditions.get("resourceVersion") or "")
-    _set_dry_run(options, [str(value) for value in body.get("dryRun") or []], verb)
+    options.grace_period_seconds = found.get("gracePeriodSeconds")
+    options.propagation_policy = found.get("propagationPolicy", "")
+    options.orphan_dependents = found.get("orphanDependents")
+    preconditions = found.get("preconditions") or {}
+    options.precondition_uid = preconditions.get("uid", "")
+    options.precondition_resource_version = preconditions.get("resourceVersion", "")
+    _set_dry_run(options, found.get("dryRun") or [], verb)

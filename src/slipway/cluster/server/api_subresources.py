@@ -16,7 +16,7 @@ from slipway.cluster.patching.merge_patch import apply_merge_patch
 from slipway.cluster.registry import pod_operations, scaling
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.registry import Registry
-from slipway.cluster.server.api_bodies import apply_body, checked_body, is_apply, object_body
+from slipway.cluster.server.api_bodies import apply_body, checked_body, is_apply, object_body, patch_json
 from slipway.cluster.server.api_options import check_write_options
 from slipway.cluster.server.component_statuses import ComponentStatuses
 from slipway.cluster.status import bad_request, method_not_allowed, unsupported_media_type
@@ -90,10 +90,7 @@ def _only_create(call: Call) -> None:
 
 def _scale_patch(request: Request) -> Callable[[Object], Object]:
     media = request.headers.get("content-type", "").partition(";")[0].strip()
-    try:
-        patch = orjson.loads(request.body)
-    except orjson.JSONDecodeError as error:
-        raise bad_request(f"error decoding patch: {error}") from None
+    patch = patch_json(request.body)
     if media == "application/json-patch+json":
         return lambda current: _as_object(apply_json_patch(current, patch))
     # A Scale has no lists that merge: strategic and plain merges are the same.

@@ -17,6 +17,7 @@ from slipway.cluster.kubelet import Kubelet, LogOptions, Session, StreamError
 from slipway.cluster.registry import reading
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.registry import Registry
+from slipway.cluster.server.api_options import flag, integer
 from slipway.cluster.server.connecting import admit_connection
 from slipway.cluster.server.node_addresses import kubelet_address
 from slipway.cluster.server.printers.durations import parse_timestamp
@@ -172,13 +173,13 @@ def container_of(pod: Object, wanted: str) -> str:
 
 def stream_options(kind: str, query: str) -> Object:
     """The options of a stream as admission sees them."""
-    values = parse_qs(query)
+    values = parse_qs(query, keep_blank_values=True)
     options: Object = {"kind": kind, "apiVersion": "v1"}
     for name in ("stdin", "stdout", "stderr", "tty"):
-        if _flag({key: found[0] for key, found in values.items()}, name):
+        if flag(values, name):
             options[name] = True
-    if values.get("container"):
-        options["container"] = values["container"][0]
+    if container := values.get("container", [""])[0]:
+        options["container"] = container
     if values.get("command"):
         options["command"] = values["command"]
     ports = [part for value in values.get("ports", ()) for part in value.split(",") if part.isdigit()]
@@ -187,9 +188,12 @@ def stream_options(kind: str, query: str) -> Object:
 
 def log_options(query: str, name: str, now: float) -> tuple[str, LogOptions]:
     """PodLogOptions of a query: the container asked for and the rest. 400 and 422 for what they cannot be."""
-    values = {key: found[0] for key, found in parse_qs(query).items()}
-    tail, limit = _integer(values, "tailLines"), _integer(values, "limitBytes")
-    seconds, time = _integer(values, "sinceSeconds"), values.get("sinceTime")
+    values = parse_qs(query, keep_blank_values=True)
+    tail, limit, seconds = (
+        integer(values[field][0]) if field in values else None
+        for field in ("tailLines", "limitBytes", "sinceSeconds")
+    )
+    time = values.get("sinceTime", [None])[0]
     errors = []
     if tail is not None and tail < 0:
         errors.append(
@@ -207,28 +211,14 @@ def log_options(query: str, name: str, now: float) -> tuple[str, LogOptions]:
     since = parse_timestamp(time) if time else None
     if time and since is None:
         raise bad_request(f'parsing time "{time}" as "2006-01-02T15:04:05Z07:00": cannot parse "{time}"')
-    return values.get("container", ""), LogOptions(
-        follow=_flag(values, "follow"),
-        previous=_flag(values, "previous"),
-        timestamps=_flag(values, "timestamps"),
+    return values.get("container", [""])[0], LogOptions(
+        follow=flag(values, "follow"),
+        previous=flag(values, "previous"),
+        timestamps=flag(values, "timestamps"),
         since=now - seconds if seconds is not None else since,
         tail_lines=tail,
         limit_bytes=limit,
     )
-
-
-def _integer(values: dict[str, str], name: str) -> int | None:
-    text = values.get(name)
-    if text is None:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
-
-
-def _flag(values: dict[str, str], name: str) -> bool:
-    return values.get(name, "false").lower() not in {"false", "0"}
 
 
 async def _begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

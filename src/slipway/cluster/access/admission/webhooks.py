@@ -11,8 +11,6 @@ import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from slipway.cluster.access.admission.question import OPERATIONS, Question
 from slipway.cluster.access.admission.versions import converted, resource_for, speaks_its_kind
 from slipway.cluster.access.authorization import Attributes, Authorizer
@@ -22,6 +20,7 @@ from slipway.cluster.patching.json_patch import apply_json_patch
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.registry import Registry
 from slipway.cluster.registry.selectors import labels_match, requirements_of
+from slipway.cluster.schema.json_bodies import parse_json
 from slipway.cluster.status import StatusError, bad_request, forbidden
 
 if TYPE_CHECKING:
@@ -183,7 +182,7 @@ class Webhooks:
         if response.get("patchType") != "JSONPatch":
             raise _internal(hook, "webhook returned response.patch but not response.patchType=JSONPatch")
         try:
-            operations = orjson.loads(base64.b64decode(patch))
+            operations = parse_json(base64.b64decode(patch))
         except ValueError as error:
             raise _internal(hook, f"the patch cannot be decoded: {error}") from None
         changed = apply_json_patch(copy.deepcopy(question.obj), operations)

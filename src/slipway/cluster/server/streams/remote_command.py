@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 
 from slipway.cluster.exchange import Duplex, Request, Response
 from slipway.cluster.kubelet import Session, StreamError
+from slipway.cluster.server.api_options import flag
 from slipway.cluster.server.streams.channels import ChannelProtocol, ChannelSocket
 from slipway.cluster.server.streams.spdy import SpdyConnection, SpdyStream
 from slipway.cluster.server.streams.upgrades import refuse, spdy_headers, upgraded_by_websocket
@@ -58,16 +59,11 @@ class StreamOptions:
     def parse(cls, query: str) -> StreamOptions:
         """Of a request's query; StatusError 400 when there is nothing to stream."""
         values = parse_qs(query, keep_blank_values=True)
-
-        def flag(name: str) -> bool:
-            found = values.get(name)
-            return found is not None and found[0].lower() not in {"false", "0"}
-
-        tty = flag("tty")
+        tty = flag(values, "tty")
         options = cls(
-            flag("stdin"),
-            flag("stdout"),
-            flag("stderr") and not tty,  # a terminal has one output
+            flag(values, "stdin"),
+            flag(values, "stdout"),
+            flag(values, "stderr") and not tty,  # a terminal has one output
             tty,
             values.get("container", [""])[0],
             tuple(values.get("command", ())),
