@@ -23,6 +23,7 @@ Object = dict[str, Any]
 LEASE_SECONDS = 40
 _RENEW = 10.0  # seconds; a quarter of the lease, as kubelet
 _STATUS = 300.0  # kubelet's nodeStatusReportFrequency
+_STORAGE = 10.0  # kubelet's evictionMonitoringPeriod
 _RETRY = 1.0
 
 
@@ -45,6 +46,7 @@ class NodeAgent:
         self._begin(self._pods.run())
         self._begin(self._for_ever(self._heartbeat, _RENEW))
         self._begin(self._for_ever(self._report_status, _STATUS, first=_STATUS))
+        self._begin(self._for_ever(self._check_storage, _STORAGE))
         self._event("Normal", "Starting", "Starting kubelet.")
         self.around.runtime.listeners.append(self)
 
@@ -166,6 +168,10 @@ class NodeAgent:
             NODES, self.facts.name, "", {"status": status}, PatchType.STRATEGIC, subresource="status"
         )
         self._trouble = trouble
+
+    async def _check_storage(self) -> None:
+        for worker in list(self.workers.values()):
+            await worker.check_storage()
 
     async def _renew_lease(self) -> None:
         client, name = self.around.client, self.facts.name

@@ -392,6 +392,9 @@ class LocalRuntime(ABC):
     async def usage(self, container: str) -> tuple[float, int]:
         return await asyncio.to_thread(tree_usage, self._running(container).pid)
 
+    async def written(self, container: str) -> int:
+        return 0  # nothing is kept apart from the host's root
+
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
         """The container's environment with the mark by which `leftovers` knows our processes."""
         return {**given, "SLIPWAY_OWNER": self.owner.mark(self.cluster)}

@@ -182,8 +182,17 @@ def _conditions(pod: Object, state: PodState, phase: str, now: float, generation
         ready = (False, "ReadinessGatesNotReady", "; ".join(unmet))
     rows["Ready"] = ready
     rows["PodScheduled"] = (True, "", "")
-    order = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
-    return [_condition(kind, *rows[kind], state, now, generation) for kind in order]
+    if state.failure and state.failure[0] == "Evicted":
+        rows["DisruptionTarget"] = (True, "TerminationByKubelet", state.failure[1])
+    order = (
+        "PodReadyToStartContainers",
+        "Initialized",
+        "Ready",
+        "ContainersReady",
+        "PodScheduled",
+        "DisruptionTarget",
+    )
+    return [_condition(kind, *rows[kind], state, now, generation) for kind in order if kind in rows]
 
 
 def _initialized(container: ContainerState) -> bool:

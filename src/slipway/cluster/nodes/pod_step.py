@@ -13,6 +13,7 @@ from slipway.cluster.nodes.pod_state import ContainerState, Kind, Object, Phase,
 
 FIRST_CRASH_DELAY = 10.0  # seconds, doubling at each crash
 LONGEST_CRASH_DELAY = 300.0
+EVICTION_GRACE = 1.0  # for a pod that uses too much, whatever it asks for itself
 CRASHES_FORGOTTEN = 600.0  # after so long without a crash the delay starts anew
 
 
@@ -187,6 +188,8 @@ def _stop_by(pod: Object, state: PodState, now: float) -> float:
     deleted = pod["metadata"].get("deletionTimestamp")
     if deleted:
         return max(now, parse_timestamp(deleted))
+    if state.failure and state.failure[0] == "Evicted":
+        return now + EVICTION_GRACE
     return now + float(pod["spec"].get("terminationGracePeriodSeconds", 30))
 
 

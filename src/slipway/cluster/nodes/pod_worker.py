@@ -21,6 +21,7 @@ from slipway.cluster.nodes.container_environment import ConfigError
 from slipway.cluster.nodes.container_request import container_request, sandbox_request, termination_message
 from slipway.cluster.nodes.image_pull import image_of, no_image
 from slipway.cluster.nodes.images import ImageError
+from slipway.cluster.nodes.local_storage import Usage, disk_volumes, excess, is_limited, size_of
 from slipway.cluster.nodes.pod_admission import Rejection
 from slipway.cluster.nodes.pod_certificates import PodCertificates
 from slipway.cluster.nodes.pod_probes import ContainerProbes, run_hook
@@ -140,9 +141,22 @@ class PodWorker:
         self.state.prepare_failures, self.state.prepare_after = 0, 0.0
         self._kick()
 
-    def evict(self, reason: str, message: str) -> None:
-        self._perform(Fail(reason, message))
-        self._kick()
+    async def check_storage(self) -> None:
+        """Evict the pod if it has more on the node's disk than it may."""
+        state, pod = self.state, self.pod
+        if not self.around.files or not is_limited(pod) or state.sandbox is None or state.failure:
+            return
+        volumes, containers = {}, {}
+        for name in disk_volumes(pod):
+            if name in self.volumes.roots:
+                volumes[name] = await asyncio.to_thread(size_of, self.volumes.roots[name])
+        for container in state.containers.values():
+            if container.phase is Phase.RUNNING:
+                log = await asyncio.to_thread(size_of, self.around.log_folder(pod) / container.name)
+                containers[container.name] = log + await self.around.runtime.written(container.id)
+        message = excess(pod, Usage(volumes, containers))
+        if message and not state.torn_down and not state.tearing_down:
+            self._perform(Fail("Evicted", message))
 
     def ended(self, container: str) -> asyncio.Event:
         """Set when the present run of a container is over. Made for those who wait: hardly anybody does."""

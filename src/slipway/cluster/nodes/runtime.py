@@ -172,3 +172,6 @@ class Runtime(Protocol):
 
     async def usage(self, container: str) -> tuple[float, int]:
         """CPU seconds used so far, and memory in bytes."""
+
+    async def written(self, container: str) -> int:
+        """Bytes that it has written to its own root, volumes apart."""

@@ -344,6 +344,9 @@ class SimulatedRuntime:
         address = f"{self.node_address(node)}:{port}"
         raise StreamError(503, f"dial tcp {address}: this node is simulated: nothing listens on it")
 
+    async def written(self, container: str) -> int:
+        return 0
+
     async def usage(self, container: str) -> tuple[float, int]:
         running = self._running[container]
         return running.behaviour.cpu * (self.clock.now() - running.started), running.behaviour.memory

@@ -262,6 +262,17 @@ class NamespacesRuntime(LocalRuntime):
             "rootless": self.rootless,
         }
 
+    async def written(self, container: str) -> int:
+        """What the memory in which a container's root is kept holds."""
+        running = self.containers.get(container)
+        if running is None:
+            return 0
+        try:
+            root = os.statvfs(f"/proc/{running.pid}/root/")
+        except OSError:  # it has just ended
+            return 0
+        return (root.f_blocks - root.f_bfree) * root.f_frsize
+
     async def pod_socket(self, sandbox: str) -> tuple[socket.socket, str]:
         made = await self.spawner.ask_socket(f"{_RECIPES}:make_socket", sandbox=self._pods[sandbox].pid)
         return made, "127.0.0.1"
