@@ -169,6 +169,18 @@ def test_a_port_that_is_taken_is_named(slipway: Shell) -> None:
             done = slipway("up", "--nodes", "0", "--port", port, *detached)
             assert done.returncode == 1
             assert done.stderr.startswith(f"slipway up: --port {port}: another program listens there")
+            assert list((slipway.home / "clusters").iterdir()) == [], "what did not start leaves nothing"
+
+
+def test_a_start_that_fails_leaves_what_was_there_before(slipway: Shell) -> None:
+    folder = slipway.home / "clusters" / "slipway"
+    (folder / "data").mkdir(parents=True)
+    (folder / "log").write_text("of a cluster that was killed\n")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        state = ["--state", str(slipway.home / "state.db")]
+        assert slipway("up", "--nodes", "0", "--port", port, "--detach", *state).returncode == 1
+    assert [path.name for path in folder.iterdir()] == ["data"]
 
 
 @pytest.mark.parametrize("words", [["up"], ["up", "--detach"], ["images", "add", "x", "--command", "sh"]])

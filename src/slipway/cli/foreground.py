@@ -34,8 +34,10 @@ def run_here(options: ClusterOptions, greeting: Callable[[instances.Instance], s
         )
     try:
         with instances.claim(options.name):
-            asyncio.run(_serve(options, greeting))
-            _tidy(options)
+            try:
+                asyncio.run(_serve(options, greeting))
+            finally:
+                _tidy(options)
     except (
         ClusterError,
         HostError,

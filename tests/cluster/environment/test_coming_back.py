@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 from slipway.cluster import ClusterError, ClusterOptions, EmbeddedCluster
-from slipway.cluster.client.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, SERVICES
+from slipway.cluster.client.resources import (
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    SERVICES,
+)
 from slipway.cluster.environment.cluster_identity import ClusterIdentity, IdentityError
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -105,7 +111,7 @@ def test_who_is_first_on_a_state_file_gives_it_its_identity(tmp_path: Path) -> N
     state = tmp_path / "state"
     first = ClusterIdentity.of(state, NOW)
     assert ClusterIdentity.of(state, NOW) == first
-    kept = first.with_ranges(state, "10.1.0.0/16", "10.2.0.0/16")
+    kept = first.as_started(state, "shop", "10.1.0.0/16", "10.2.0.0/16")
     assert ClusterIdentity.of(state, NOW) == kept
     assert (tmp_path / "state.identity.json").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["state.identity.json"]
@@ -116,3 +122,42 @@ def test_an_identity_that_cannot_be_read_is_named_with_what_to_do(tmp_path: Path
     (tmp_path / "state.identity.json").write_text(text)
     with pytest.raises(IdentityError, match=r"state\.identity\.json: cannot be read .* remove it"):
         ClusterIdentity.of(tmp_path / "state", NOW)
+
+
+async def names_of(cluster: EmbeddedCluster, resource: Any) -> list[str]:
+    return sorted(item["metadata"]["name"] for item in (await cluster.client().list(resource))["items"])
+
+
+async def test_nodes_keep_their_names_under_another_name_of_the_cluster(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    async with EmbeddedCluster(options(state)) as cluster:
+        pod = {"containers": [{"name": "c", "image": "busybox", "command": ["sleep", "1000"]}]}
+        await cluster.client().create(
+            PODS,
+            {"metadata": {"name": "kept", "namespace": "default"}, "spec": {**pod, "nodeName": "back-1"}},
+        )
+    other = ClusterOptions(name="other", state=state, runtime="process", data=tmp_path / "data")
+    async with EmbeddedCluster(other) as cluster:
+        assert await names_of(cluster, NODES) == ["back-1"]
+        async with asyncio.timeout(60):
+            while True:
+                kept = await cluster.client().get(PODS, "kept", "default")
+                if kept["status"].get("phase") == "Running":
+                    break
+                await asyncio.sleep(0.02)
+
+
+async def test_nodes_that_there_are_no_more_go_with_their_pods(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    async with EmbeddedCluster(options(state, nodes=3)) as cluster:
+        client = cluster.client()
+        for name, node in (("gone", "back-2"), ("kept", "back-1")):
+            spec = {
+                "nodeName": node,
+                "containers": [{"name": "c", "image": "busybox", "command": ["sleep", "1000"]}],
+            }
+            await client.create(PODS, {"metadata": {"name": name, "namespace": "default"}, "spec": spec})
+        await client.create(NODES, {"metadata": {"name": "of-somebody-else"}})
+    async with EmbeddedCluster(options(state)) as cluster:
+        assert await names_of(cluster, NODES) == ["back-1", "of-somebody-else"]
+        assert await names_of(cluster, PODS) == ["kept"]

@@ -25,13 +25,15 @@ class IdentityError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ClusterIdentity:
-    """PEM texts, and networks as texts; a range is empty until the cluster has one."""
+    """PEM texts, and networks as texts; a range is empty until the cluster has one. `nodes` is what their names begin
+    with: the cluster's name when it was first started."""
 
     authority_certificate: str
     authority_key: str
     token_key: str
     pod_range: str = ""
     service_range: str = ""
+    nodes: str = ""
 
     @classmethod
     def new(cls, now: datetime.datetime) -> ClusterIdentity:
@@ -54,9 +56,9 @@ class ClusterIdentity:
                 " to give the cluster new certificates and keys"
             ) from None
 
-    def with_ranges(self, state: Path | None, pods: str, services: str) -> ClusterIdentity:
-        """This one with the ranges that the cluster now has, kept for the next start."""
-        changed = replace(self, pod_range=pods, service_range=services)
+    def as_started(self, state: Path | None, name: str, pods: str, services: str) -> ClusterIdentity:
+        """This one with the name and the ranges that the cluster now has, kept for the next start."""
+        changed = replace(self, nodes=self.nodes or name, pod_range=pods, service_range=services)
         if state is not None and changed != self:
             write_private(_path(state), asdict(changed))
         return changed

@@ -178,7 +178,9 @@ class EmbeddedCluster:
         identity = ClusterIdentity.of(state, datetime.datetime.now(datetime.UTC))
         self.options = self._lease_ranges(identity)
         self._plane = ControlPlane.create(self.options, self.clock, identity.token_key.encode())
-        self._identity = identity.with_ranges(state, self.options.pod_range, self.options.service_range)
+        self._identity = identity.as_started(
+            state, self.options.name, self.options.pod_range, self.options.service_range
+        )
         self._faults = Faults(
             self._plane.api,
             self.clock,
@@ -216,7 +218,9 @@ class EmbeddedCluster:
         if self.options.scheduler:
             await self._begin(parts.SchedulerPart(self.options, self._connect, shared))
         if self.options.nodes:
-            self._nodes = parts.nodes(self.options, self._connect, self.clock, self.data_folder())
+            self._nodes = parts.nodes(
+                self.options, self._identity.nodes, self._connect, self.clock, self.data_folder()
+            )
             await self._begin(self._nodes)
             self.kubelets.update(self._nodes.kubelets)
 

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -150,10 +150,11 @@ def running(name: str) -> Instance:
 
 
 def detach(name: str, arguments: Sequence[str], timeout: float = 30.0) -> Instance:
-    """Start `slipway up` in a process of its own and return when it is ready."""
+    """Start `slipway up` in a process of its own and return when it is ready. One that fails leaves nothing behind."""
     log = folder_of(name) / "log"
     with claim(name):
-        log.write_bytes(b"")  # of a cluster that has ended
+        before = {path.name for path in folder_of(name).iterdir()}  # of a cluster that has ended
+        log.write_bytes(b"")
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "slipway.cli", "up", *arguments],
@@ -168,12 +169,37 @@ def detach(name: str, arguments: Sequence[str], timeout: float = 30.0) -> Instan
         if instance is not None and instance.pid == process.pid and instance.running:
             return instance
         if process.poll() is not None:
-            said = log.read_text(errors="replace").strip().splitlines()
-            why = [line.removeprefix("slipway up: ") for line in said if not line.startswith("warning: ")]
-            raise InstanceError("\n".join(why[-5:]) or f"the cluster ended at once; see {log}")
+            break
         time.sleep(0.01)
-    process.kill()
-    raise InstanceError(f"the cluster was not ready within {timeout:g} s; see {log}")
+    ended = process.poll() is not None
+    if not ended:
+        process.kill()
+        process.wait()
+    said = _end_of(log)
+    _remove_unless_taken(name, before - {log.name})
+    if ended:
+        raise InstanceError(said or "the cluster ended at once, and said nothing")
+    raise InstanceError(
+        f"the cluster was not ready within {timeout:g} s" + (f"; it said:\n{said}" if said else "")
+    )
+
+
+def _end_of(log: Path) -> str:
+    """The last lines of it, without what is of no help when a start has failed."""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    shown = [line.removeprefix("slipway up: ") for line in lines if not line.startswith("warning: ")]
+    return "\n".join(shown[-5:])
+
+
+def _remove_unless_taken(name: str, kept: Collection[str]) -> None:
+    """Remove what a cluster that did not start has put into its folder, unless somebody else starts one by that name."""
+    with contextlib.suppress(InstanceError, OSError), claim(name):
+        for path in folder_of(name).iterdir():
+            if path.is_dir() and path.name not in kept:
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name not in kept:
+                path.unlink()
+        folder_of(name).rmdir()
 
 
 def end(instance: Instance, timeout: float = 20.0) -> None:

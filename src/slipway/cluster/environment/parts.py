@@ -69,10 +69,11 @@ def controllers(
     )
 
 
-def nodes(options: ClusterOptions, connect: Connect, clock: Clock, folder: Path) -> ClusterNodes:
-    """The nodes and what runs their pods."""
+def nodes(options: ClusterOptions, named: str, connect: Connect, clock: Clock, folder: Path) -> ClusterNodes:
+    """The nodes, whose names begin with `named`, and what runs their pods."""
     settings = NodesSettings(
         cluster=options.name,
+        named=named,
         count=options.nodes,
         runtime=options.runtime,
         folder=folder,

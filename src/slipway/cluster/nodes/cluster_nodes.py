@@ -23,6 +23,7 @@ from slipway.cluster.exchange import Identity
 from slipway.cluster.kubelet import Kubelet
 from slipway.cluster.nodes.agent import NodeAgent
 from slipway.cluster.nodes.container_environment import Lookup
+from slipway.cluster.nodes.former_nodes import remove_former
 from slipway.cluster.nodes.images import AnyImage, Images
 from slipway.cluster.nodes.kubelet_service import KubeletService
 from slipway.cluster.nodes.node_object import NodeFacts, host_capacity
@@ -42,6 +43,7 @@ _READ = {
     "PersistentVolumeClaim": PERSISTENT_VOLUME_CLAIMS,
     "PersistentVolume": PERSISTENT_VOLUMES,
 }
+_ADMIN = Identity("kubernetes-admin", ("system:masters", "system:authenticated"))
 _AGENT = "kubelet/v1.37.0 (linux/amd64) kubernetes/slipway"
 
 
@@ -70,6 +72,7 @@ class ClusterNodes:
         shared = self._client(
             Identity(f"system:node:{self.settings.cluster}", ("system:nodes", "system:authenticated"))
         )
+        await remove_former(self._client(_ADMIN), self.settings.nodes)
         self._informers = InformerFactory(shared)
         for resource, kind in ((CONFIG_MAPS, "ConfigMap"), (SECRETS, "Secret")):
             self._informers.informer(resource).add_handler(self._told(kind))

@@ -34,12 +34,13 @@ class NodesSettings:
     seed: int | None = None
     version: str = "1.37"
     mapping: Path | None = None
+    named: str = ""  # what the nodes' names begin with, if not with the cluster's
     behaviours: Path | None = None  # of simulated pods: a behaviour file, or one of KWOK's Stages
 
     @property
     def nodes(self) -> list[str]:
         """The nodes' names."""
-        return [f"{self.cluster}-{number + 1}" for number in range(self.count)]
+        return [f"{self.named or self.cluster}-{number + 1}" for number in range(self.count)]
 
 
 def make_runtime(settings: NodesSettings, clock: Clock) -> Runtime:
