@@ -123,6 +123,21 @@ async def test_attach_talks_to_the_container_itself(pods: Pods) -> None:
     assert await pods.log("talk") == "got one\n"
 
 
+async def test_a_stdin_that_is_not_for_one_client_only_outlives_each(pods: Pods) -> None:
+    await pods.create("kept", shell("cat; echo over", stdin=True))
+    await pods.running("kept")
+    for said in ("one\n", "two\n"):
+        session = await pods.kubelet.attach("default", "kept", "main", stdin=True, tty=False)
+        await session.write_stdin(said.encode())
+        async with asyncio.timeout(30):
+            assert await anext(session.stdout()) == said.encode()
+            await session.close_stdin()
+            assert await session.wait() == 0
+            assert [data async for data in session.stdout()] == []
+    assert (await pods.running("kept"))["containerStatuses"][0]["restartCount"] == 0
+    assert await pods.log("kept") == "one\ntwo\n"
+
+
 async def test_an_exec_with_a_terminal_knows_its_size(pods: Pods) -> None:
     await pods.create("tty", shell("sleep 60"))
     await pods.running("tty")

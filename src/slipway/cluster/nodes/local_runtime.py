@@ -361,18 +361,34 @@ class LocalRuntime(ABC):
         out, err = Flow(), Flow()
         pair = (out, err)
         running.attached.append(pair)
+        detached = asyncio.Event()
 
         async def code() -> int:
-            return (await asyncio.shield(running.exit)).code
+            left = asyncio.ensure_future(detached.wait())
+            try:
+                await asyncio.wait((running.exit, left), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                left.cancel()
+            return running.exit.result().code if running.exit.done() else 0
 
-        async def abandon() -> None:
+        def detach() -> None:
             if pair in running.attached:
                 running.attached.remove(pair)
+            for flow in pair:
+                flow.end()
+            detached.set()
+
+        async def abandon() -> None:
+            detach()
             if stdin and running.request.stdin_once and running.stdin is not None:
                 running.stdin.close()
 
         sink = running.stdin if stdin else None
-        return LocalSession(out, err, sink, code(), abandon, running.terminal)
+        # Who attaches to a container whose stdin outlives its clients leaves when it has nothing more to say.
+        leaves = stdin and not running.request.stdin_once
+        return LocalSession(
+            out, err, sink, code(), abandon, running.terminal, input_over=detach if leaves else None
+        )
 
     async def connect(self, sandbox: str, port: int, host: str = "") -> Duplex:
         found, loopback = await self.pod_socket(sandbox)

@@ -147,7 +147,8 @@ def set_window(descriptor: int, columns: int, rows: int) -> None:
 
 
 class LocalSession:
-    """An exec or attach of a local process."""
+    """An exec or attach of a local process. With `input_over`, stdin is not this session's to close: that is called
+    when the client has nothing more to say."""
 
     def __init__(
         self,
@@ -158,6 +159,7 @@ class LocalSession:
         abandon: Callable[[], Awaitable[None]],
         terminal: int | None = None,
         end_of_input: bytes = b"",
+        input_over: Callable[[], None] | None = None,
     ) -> None:
         self._out = out
         self._err = err
@@ -166,6 +168,7 @@ class LocalSession:
         self._abandon = abandon
         self._terminal = terminal
         self._end_of_input = end_of_input
+        self._input_over = input_over
 
     def stdout(self) -> AsyncIterator[bytes]:
         return self._out.__aiter__()
@@ -178,7 +181,9 @@ class LocalSession:
             await self._stdin.write(data)
 
     async def close_stdin(self) -> None:
-        if self._stdin is not None:
+        if self._input_over is not None:
+            self._input_over()
+        elif self._stdin is not None:
             if self._end_of_input:
                 await self._stdin.write(self._end_of_input)
             self._stdin.close()
