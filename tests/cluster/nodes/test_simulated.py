@@ -104,6 +104,20 @@ def test_a_pod_runs_and_is_ready(tell: Tell) -> None:
     tell(story)
 
 
+def test_an_image_does_not_want_to_be_root_but_a_pod_may(tell: Tell) -> None:
+    """Charts ask for runAsNonRoot and leave the user to their image."""
+
+    async def story(s: Story) -> None:
+        await s.create("careful", securityContext={"runAsNonRoot": True})
+        await s.create("wrong", securityContext={"runAsNonRoot": True, "runAsUser": 0})
+        await asyncio.sleep(10)
+        assert (await s.status("careful"))["phase"] == "Running"
+        waiting = (await s.main("wrong"))["state"]["waiting"]
+        assert waiting["reason"] == "CreateContainerConfigError"
+
+    tell(story)
+
+
 def test_a_crash_loop_backs_off_as_kubelet_does(tell: Tell) -> None:
     async def story(s: Story) -> None:
         await s.create("crash", "crash-loop")

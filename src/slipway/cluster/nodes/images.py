@@ -216,7 +216,7 @@ class Images:
 
 
 class AnyImage:
-    """Images of a simulated cluster: every name is one."""
+    """Images of a simulated cluster: every name is one. They have a user, so that a pod that wants one may run."""
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
@@ -229,9 +229,10 @@ class AnyImage:
 
     async def resolve(self, name: str, policy: str = "IfNotPresent") -> Image:
         self._seen.add(name)
-        return Image(name, f"simulated://{name}", command=("simulated",))
+        return Image(name, f"simulated://{name}", command=("simulated",), user=_NOBODY)
 
 
+_NOBODY = "65532"  # as images without a shell commonly have it
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 

@@ -23,10 +23,13 @@ from slipway.cluster.registry import deleting, patching_objects, reading
 from slipway.cluster.registry.call import Call, Options, Verb
 from slipway.cluster.registry.creating import create
 from slipway.cluster.registry.definition import Definition
+from slipway.cluster.registry.label_selectors import parse_labels
 from slipway.cluster.registry.registry import Registry, Written
+from slipway.cluster.registry.selectors import parse_fields
 from slipway.cluster.registry.updating import update
 from slipway.cluster.registry.watching import watch
 from slipway.cluster.schema.builtin import deprecation_of
+from slipway.cluster.schema.names import path_segment
 from slipway.cluster.schema.resource import Resource
 from slipway.cluster.server.api_bodies import apply_body, is_apply, object_body, patch_body, read_object
 from slipway.cluster.server.api_options import check_write_options, flag, merge_delete_options, parse_options
@@ -312,15 +315,30 @@ def attributes_of(request: Request, target: Target | None) -> Attributes:
     namespace = target.namespace
     if target.plural == "namespaces" and target.group == "" and target.name:
         namespace = target.name
+    verb = "" if request.method == "OPTIONS" else _verb(request, target)
     return Attributes(
-        "" if request.method == "OPTIONS" else _verb(request, target),
+        verb,
         target.group,
         target.version,
         target.plural,
         target.subresource,
         namespace,
-        target.name,
+        target.name or _selected_name(request, target, verb),
     )
+
+
+def _selected_name(request: Request, target: Target, verb: str) -> str:
+    """The one name that a list or watch asks for by its selector: a rule for that name (`resourceNames`) allows it."""
+    if verb not in {"list", "watch"} or target.legacy_watch or "fieldSelector" not in request.query:
+        return ""
+    try:
+        options = parse_options(request.query, verb)
+        parse_labels(options.label_selector)
+        terms = parse_fields(options.field_selector)
+    except (StatusError, ValueError):
+        return ""  # such a request is refused later, in its own words
+    names = [term.value for term in terms if term.equal and term.path == "metadata.name"]
+    return names[0] if names and not path_segment(names[0]) else ""
 
 
 def _verb(request: Request, target: Target) -> Verb:
