@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -112,26 +113,28 @@ async def _tcp(words: Object, target: Target) -> tuple[bool, str]:
         port = port_number(words["port"], target)
         connection = await target.connect(host, port)
     except (OSError, ValueError) as error:
-        return False, _refused("dial tcp", host, words["port"], error)
+        return False, _refused(words, target, error)
     await connection.close()
     return True, ""
 
 
-def _refused(what: str, host: str, port: Any, error: Exception) -> str:
+def _refused(words: Object, target: Target, error: Exception) -> str:
     text = "connect: connection refused" if isinstance(error, ConnectionRefusedError) else str(error)
-    return f"{what} {host}:{port}: {text}"
+    return f"dial tcp {_place(words, target)}: {text}"
+
+
+def _place(words: Object, target: Target) -> str:
+    """Host and port, by its number where its name means something."""
+    port = words["port"]
+    with contextlib.suppress(ValueError):
+        port = port_number(port, target)
+    return f"{words.get('host') or target.host}:{port}"
 
 
 def _url(words: Object, target: Target) -> str:
     scheme = (words.get("scheme") or "HTTP").lower()
     path = words.get("path") or "/"
-    try:
-        port: Any = port_number(words["port"], target)
-    except ValueError:
-        port = words["port"]
-    return (
-        f"{scheme}://{words.get('host') or target.host}:{port}{path if path.startswith('/') else '/' + path}"
-    )
+    return f"{scheme}://{_place(words, target)}{path if path.startswith('/') else '/' + path}"
 
 
 async def _http(words: Object, target: Target) -> tuple[bool, str]:
@@ -141,7 +144,7 @@ async def _http(words: Object, target: Target) -> tuple[bool, str]:
         port = port_number(words["port"], target)
         connection = await target.connect(host, port)
     except (OSError, ValueError) as error:
-        return False, f'Get "{url}": {_refused("dial tcp", host, words["port"], error)}'
+        return False, f'Get "{url}": {_refused(words, target, error)}'
     try:
         if target.encrypted and (words.get("scheme") or "HTTP").upper() == "HTTPS":
             connection = await _tls(connection)
