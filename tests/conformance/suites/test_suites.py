@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import compatibility
+import go_programs
 import third_party_suites as runner
+
+from slipway.cluster.nodes import images
 
 HERE = Path(__file__).parent
 
@@ -18,6 +22,9 @@ def test_every_suite_says_how_it_is_run_and_names_files_that_exist() -> None:
     for suite in suites:
         assert suite.command
         assert suite.table in tables
+        assert suite.install or suite.build
+        assert suite.report in {"pytest", "ginkgo", "go test"}
+        images.check_rows(list(suite.images), suite.name)
         assert 0 < suite.want <= suite.of
         for name in [*suite.programs, *(path.removeprefix("{here}/") for path in suite.prepare)]:
             assert (HERE / name).is_file(), (suite.name, name)
@@ -40,6 +47,56 @@ def test_a_test_whose_teardown_fails_has_not_passed(tmp_path: Path) -> None:
         "a::late": "error",
     }
     assert states["a::left_out"].reason == "needs two nodes"
+
+
+def test_what_ginkgo_does_around_the_tests_counts_only_when_it_fails(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(
+        '<testsuites><testsuite><testcase name="[BeforeSuite]" classname="E2E" status="passed"/>'
+        '<testcase name="[AfterSuite]" classname="E2E" status="failed"><failure/></testcase>'
+        '<testcase name="[It] works" classname="E2E" status="passed"/></testsuite></testsuites>'
+    )
+    states = runner.read_report(report)
+    assert {name: state.word for name, state in states.items()} == {
+        "E2E::[AfterSuite]": "failed",
+        "E2E::[It] works": "passed",
+    }
+
+
+def test_of_a_go_test_and_its_subtests_the_subtests_count_unless_it_fails_by_itself(tmp_path: Path) -> None:
+    events = [
+        {"Action": "start"},
+        *({"Action": "run", "Test": name} for name in ("A", "A/one", "A/two", "B", "B/one", "C", "D")),
+        {"Action": "output", "Test": "A/two", "Output": "    suite_test.go:12: needs a cloud\n"},
+        {"Action": "pass", "Test": "A/one"},
+        {"Action": "skip", "Test": "A/two"},
+        {"Action": "pass", "Test": "A"},
+        {"Action": "pass", "Test": "B/one"},
+        {"Action": "fail", "Test": "B"},
+        {"Action": "pass", "Test": "C"},
+        {"Action": "fail"},
+    ]
+    report = tmp_path / "report"
+    report.write_text("".join(json.dumps(event) + "\n" for event in events) + "panic: no JSON\n")
+    assert go_programs.read_events(report) == {
+        "A/one": ("passed", ""),
+        "A/two": ("skipped", "needs a cloud"),
+        "B": ("failed", ""),
+        "B/one": ("passed", ""),
+        "C": ("passed", ""),
+        "D": ("failed", ""),  # it never ended
+    }
+
+
+def test_a_go_program_is_built_where_its_row_says_and_tests_are_chosen_by_whole_names(tmp_path: Path) -> None:
+    rows = {"bin/manager": "build -tags 'a b' ./cmd", "bin/e2e.test": "test ./test/e2e"}
+    assert [words[1:] for words in go_programs.build_commands(rows, tmp_path)] == [
+        ["build", "-o", f"{tmp_path}/bin/manager", "-tags", "a b", "./cmd"],
+        ["test", "-c", "-o", f"{tmp_path}/bin/e2e.test", "./test/e2e"],
+    ]
+    assert go_programs.only("S/Test.One") == r"-test.run=^S$/^Test\.One$"
+    assert go_programs.without(["S/A", "T"]) == ["-test.skip=^S$/^A$|^T$"]
+    assert go_programs.without([]) == []
 
 
 def test_a_result_has_the_reason_of_each_failure_and_counts_the_reasons_of_what_was_skipped() -> None:
