@@ -207,7 +207,7 @@ class FieldManager:
         StatusError: 400 for another kind or version, 409 for conflicts, 500, as the real server has it, for a
         configuration that does not fit the schema.
         """
-        self._check_config(config)
+        self.check_config(config)
         try:
             merged = self._apply(live, config, manager, force, now)
         except Conflict as conflict:
@@ -219,7 +219,8 @@ class FieldManager:
             merged = self._apply(live, config, manager, True, now)
         return last_applied.refreshed(merged, config) if manager == last_applied.MANAGER else merged
 
-    def _check_config(self, config: Object) -> None:
+    def check_config(self, config: Object) -> None:
+        """StatusError as `apply` raises it for what could not be applied to any object."""
         group, _, version = str(config.get("apiVersion") or "").rpartition("/")
         kind = str(config.get("kind") or "")
         if (group, version, kind) != (self.group, self.version, self.kind):

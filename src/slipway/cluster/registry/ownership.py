@@ -109,6 +109,11 @@ async def apply(
     return await registry.conversions.settled(definition, work)
 
 
+def check_config(definitions: Definitions, definition: Definition, config: Object) -> None:
+    """StatusError for a configuration that says it is something else, or does not fit the schema."""
+    field_manager(definitions, definition, "", lambda one: one).check_config(config)
+
+
 def _time(subresource: str, clock: Clock) -> str:
     """Upstream loses the time on the way from the Scale to the object that it scales."""
     return "" if subresource == "scale" else clock.timestamp()

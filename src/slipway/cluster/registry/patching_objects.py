@@ -44,7 +44,7 @@ async def patch(registry: Registry, call: Call, change: Patch) -> Written:
         if record is None:
             raise missing(call)
         old = await registry.served(definition, record)
-        obj = _patched(call, definition, change, old)
+        obj = patched(call, definition, change, old)
         named_revision = obj["metadata"].get("resourceVersion") != old["metadata"]["resourceVersion"]
         try:
             return await replace(registry, call, definition, record, obj)
@@ -90,7 +90,8 @@ def _check_creatable(call: Call, obj: Object) -> None:
         raise conflict(call.resource.plural, call.resource.group, call.name, why)
 
 
-def _patched(call: Call, definition: Definition, change: Patch, old: Object) -> Object:
+def patched(call: Call, definition: Definition, change: Patch, old: Object) -> Object:
+    """What the patch makes of the object, decoded; 422 when that is none of its kind."""
     resource = call.resource
     obj, warnings = decode_patched(
         definition,

@@ -82,6 +82,10 @@ def bind(registry: Registry, call: Call, binding: Object) -> Object:
         status["conditions"] = conditions
 
     if call.options.dry_run:
+        record = registry.record("", "v1", "pods", call.namespace, call.name)
+        if record is None:
+            raise missing(call)
+        assign(copied(record.value))
         return dict(SUCCESS)
     if change_stored(registry, "pods", "", call.namespace, call.name, assign) is None:
         raise missing(call)

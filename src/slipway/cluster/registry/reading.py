@@ -17,6 +17,7 @@ from slipway.cluster.status import FieldError, StatusError, bad_request, expired
 from slipway.cluster.store import Compacted, Record, Store
 
 Object = dict[str, Any]
+_LONGEST_REVISION = 20  # digits, beyond which Python may refuse to count them
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +51,15 @@ def selection_of(definition: Definition, call: Call) -> Selection:
 
 def parse_revision(text: str) -> int:
     """A resourceVersion as a number; 500 for anything else, as the API server has it."""
-    try:
-        number = int(text) if text.isascii() and text.isdigit() else -1
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise StatusError(
-            500,
-            "",
-            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax',
-        )
-    return number
+    why = ""
+    if not text.isascii() or not text.isdigit():
+        why = "invalid syntax"
+    elif len(text) > _LONGEST_REVISION or int(text) >= 2**64:
+        why = "value out of range"
+    if why:
+        wrong = f'"{text}": strconv.ParseUint: parsing "{text}": {why}'
+        raise StatusError(500, "", f"resourceVersion: Invalid value: {wrong}")
+    return int(text)
 
 
 def _check_revision(store: Store, call: Call) -> int:
@@ -159,7 +158,7 @@ def _decode_continue(token: str) -> tuple[int, str]:
     if not isinstance(data, dict) or version != _CONTINUE_VERSION:
         raise wrong(f"server does not recognize this encoded version {version}")
     revision, start = data.get("rv"), data.get("start")
-    if not isinstance(revision, int) or revision == 0:
+    if not isinstance(revision, int) or revision == 0 or revision >= 2**63:
         raise wrong(f"incorrect encoded start resourceVersion (version {version})")
     if not isinstance(start, str) or not start:
         raise wrong(f"encoded start key empty (version {version})")

@@ -10,7 +10,11 @@ from typing import Any
 
 from slipway.cluster.registry import ownership
 from slipway.cluster.registry.call import Call
+from slipway.cluster.registry.decoding_modes import decode_body
 from slipway.cluster.registry.definition import Definition
+from slipway.cluster.registry.object_metadata import check_type, meta
+from slipway.cluster.registry.patching_objects import Patch, patched
+from slipway.cluster.registry.questions import kind_of
 from slipway.cluster.registry.reading import missing
 from slipway.cluster.registry.registry import Admission, Registry
 from slipway.cluster.registry.updating import ATTEMPTS, replace
@@ -127,8 +131,30 @@ async def get_scale(registry: Registry, call: Call) -> Object:
     return scale_of(definition, obj)
 
 
-async def update_scale(registry: Registry, call: Call, change: Callable[[Object], Object]) -> Object:
-    """Change the Scale (a PUT's body or a patch of the present one) and with it the object's replicas."""
+def scale_definition(registry: Registry, call: Call) -> Definition:
+    """Of the Scale that the call's resource speaks."""
+    return registry.definitions.of(kind_of(call))
+
+
+async def put_scale(registry: Registry, call: Call, body: Object) -> Object:
+    """Replace the Scale, and with it the object's replicas."""
+    definition = scale_definition(registry, call)
+    check_type(body, definition.resource, definition.resource.kind, definition.resource.api_version)
+    scale, warnings = decode_body(definition, body, call.options.field_validation)
+    call.warnings += warnings
+    meta(scale)
+    return await _change_scale(registry, call, lambda _: scale)
+
+
+async def patch_scale(registry: Registry, call: Call, change: Patch) -> Object:
+    """Patch the Scale, and with it the object's replicas."""
+    definition = scale_definition(registry, call)
+    spoken = dataclasses.replace(call, resource=definition.resource, subresource="")
+    return await _change_scale(registry, call, lambda current: patched(spoken, definition, change, current))
+
+
+async def _change_scale(registry: Registry, call: Call, change: Callable[[Object], Object]) -> Object:
+    """Change the Scale to what `change` makes of the present one, and with it the object's replicas."""
     definition = registry.definitions.of(call.resource)
     for _ in range(ATTEMPTS):
         record = _record(registry, call, definition)
@@ -149,11 +175,9 @@ async def update_scale(registry: Registry, call: Call, change: Callable[[Object]
 
 async def apply_scale(registry: Registry, call: Call, config: Object) -> Object:
     """Server-side apply of a Scale: the caller owns the object's replicas, through the sub-resource, from then on."""
-    definition = registry.definitions.of(call.resource)
-    group, _, version = str(config.get("apiVersion") or "").rpartition("/")
-    kind = str(config.get("kind") or "")
-    if (group, version, kind) != ("autoscaling", "v1", "Scale"):
-        raise bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
+    definition, spoken = registry.definitions.of(call.resource), scale_definition(registry, call)
+    ownership.check_config(registry.definitions, spoken, config)
+    decode_body(spoken, config, "Ignore", "applied")
     for _ in range(ATTEMPTS):
         record = _record(registry, call, definition)
         live = await registry.served(definition, record)
@@ -178,9 +202,8 @@ async def apply_scale(registry: Registry, call: Call, config: Object) -> Object:
 
 
 def _in_scale_words(error: StatusError, api_version: str) -> StatusError:
-    """Who conflicts through the sub-resource did so with a Scale."""
-    through = 'with subresource "scale" using '
-    before, after = f"{through}{api_version}", f"{through}autoscaling/v1"
+    """Whoever set the replicas did so in a Scale, as far as this sub-resource can tell."""
+    before, after = f"using {api_version}", "using autoscaling/v1"
     causes = [
         {**cause, "message": cause["message"].replace(before, after)}
         for cause in (error.details or {}).get("causes", ())
@@ -222,23 +245,15 @@ class _ScaleAdmission:
 
 
 def _modified(call: Call) -> StatusError:
-    return conflict(f"{call.resource.plural}/scale", call.resource.group, call.name, OBJECT_MODIFIED)
+    return conflict(call.resource.plural, call.resource.group, call.name, OBJECT_MODIFIED)
 
 
 def _check(call: Call, scale: Object, *, custom: bool) -> None:
     """`custom`: the number is checked with the custom resource, in its words."""
-    kind = scale.get("kind") or "Scale"
-    if kind != "Scale":
-        raise bad_request(f"the kind in the data ({kind}) does not match the expected kind (Scale)")
-    name = (scale.get("metadata") or {}).get("name")
+    name = scale["metadata"].get("name")
     if name and name != call.name:
         raise bad_request(f"the name of the object ({name}) does not match the name on the URL ({call.name})")
     replicas = (scale.get("spec") or {}).get("replicas", 0)
-    if not isinstance(replicas, int) or isinstance(replicas, bool):
-        raise bad_request(
-            'Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal'
-            " string into Go struct field ScaleSpec.spec.replicas of type int32"
-        )
     if replicas < 0 and not custom:
         error = FieldError(
             "FieldValueInvalid", "spec.replicas", replicas, "must be greater than or equal to 0"

@@ -57,7 +57,7 @@ _METHOD_VERBS: dict[str, Verb] = {
     "DELETE": "delete",
 }
 PROXY = "proxy"  # the sub-resource that takes more methods than others
-# Watches without timeoutSeconds end after a random time between this and twice this, as the API server's do.
+# Watches without timeoutSeconds, or with 0, end after a random time between this and twice this, as the API server's do.
 MIN_WATCH_SECONDS = 1800.0
 
 AUDIT_ID_LENGTH = 64  # of an id that the client brings
@@ -248,7 +248,7 @@ class ApiServer:
         self, definition: Definition, call: Call, shown: Presentation, target: Target
     ) -> Response:
         timeout = call.options.timeout_seconds
-        if timeout is None:
+        if not timeout:
             timeout = MIN_WATCH_SECONDS * (1 + self.registry.randomness.random())
         if call.name:
             if not target.legacy_watch:
@@ -268,7 +268,6 @@ class ApiServer:
     ) -> Response:
         if not call.name:
             raise method_not_allowed()
-        media = request.headers.get("content-type", "").partition(";")[0].strip()
         apply = is_apply(request)
         check_write_options(call.options, call.verb, apply=apply)
         if apply:
@@ -276,7 +275,7 @@ class ApiServer:
             call.warnings += warnings
             written = await patching_objects.apply(self.registry, call, body)
         else:
-            change = patch_body(request, definition, media)
+            change = patch_body(request, definition)
             written = await patching_objects.patch(self.registry, call, change)
         return await self._object(shown, definition, written.record, 201 if written.created else 200)
 

@@ -111,19 +111,20 @@ def _yaml(body: bytes) -> tuple[Any, list[str]]:
     return value, [REPEATED_KEYS + "".join(f"\n  {text}" for text in repeated)] if repeated else []
 
 
-def patch_body(request: Request, definition: Definition, media: str) -> Patch:
+def patch_body(request: Request, definition: Definition) -> Patch:
     """What a PATCH body does to an object; 415 for a media type that the kind does not take."""
+    media = request.headers.get("content-type", "").partition(";")[0].strip()
     if media == "application/json-patch+json":
-        operations = patch_json(request.body)
+        operations = _patch_json(request.body)
         strict = unknown_json_patch_fields(operations)
         strict += [f"json patch {text}" for text in repeated_members(operations)]
         return Patch(lambda obj: _object(apply_json_patch(obj, operations)), strict)
     if media == "application/merge-patch+json":
-        patch = patch_json(request.body)
+        patch = _patch_json(request.body)
         repeated, patch = repeated_members(patch), in_order(patch)
         return Patch(lambda obj: apply_merge_patch(obj, patch), repeated)
     if media == "application/strategic-merge-patch+json" and not definition.resource.custom:
-        patch = patch_json(request.body)
+        patch = _patch_json(request.body)
         shape = definition.shape()
         return Patch(
             lambda obj: apply_strategic_merge_patch(obj, patch, shape),
@@ -170,8 +171,7 @@ def _configuration(body: bytes) -> tuple[Any, list[str]]:
     return _yaml(body)
 
 
-def patch_json(body: bytes) -> Any:
-    """What the body of a PATCH says in JSON."""
+def _patch_json(body: bytes) -> Any:
     try:
         return parse_json(body)
     except BadJson:

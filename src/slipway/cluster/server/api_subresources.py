@@ -11,15 +11,13 @@ import orjson
 from slipway.cluster.access.service_accounts import TokenSigner
 from slipway.cluster.access.token_requests import request_token
 from slipway.cluster.exchange import Request, Response
-from slipway.cluster.patching.json_patch import apply_json_patch
-from slipway.cluster.patching.merge_patch import apply_merge_patch
 from slipway.cluster.registry import pod_operations, scaling
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.registry import Registry
-from slipway.cluster.server.api_bodies import apply_body, checked_body, is_apply, object_body, patch_json
+from slipway.cluster.server.api_bodies import apply_body, checked_body, is_apply, object_body, patch_body
 from slipway.cluster.server.api_options import check_write_options
 from slipway.cluster.server.component_statuses import ComponentStatuses
-from slipway.cluster.status import bad_request, method_not_allowed, unsupported_media_type
+from slipway.cluster.status import method_not_allowed
 
 Object = dict[str, Any]
 Handler = Callable[[Call, Request], Awaitable[Response]]
@@ -37,15 +35,15 @@ def object_subresources(registry: Registry, signer: TokenSigner) -> dict[tuple[s
         if call.verb == "get":
             return answer(await scaling.get_scale(registry, call))
         if call.verb == "update":
-            body = checked_body(request, "autoscaling", "v1", "Scale")
-            return answer(await scaling.update_scale(registry, call, lambda current: body))
+            return answer(await scaling.put_scale(registry, call, object_body(request, "Scale")))
         if call.verb == "patch" and is_apply(request):
             check_write_options(call.options, call.verb, apply=True)
             config, warnings = apply_body(request, call.options.field_validation)
             call.warnings += warnings
             return answer(await scaling.apply_scale(registry, call, config))
         if call.verb == "patch":
-            return answer(await scaling.update_scale(registry, call, _scale_patch(request)))
+            change = patch_body(request, scaling.scale_definition(registry, call))
+            return answer(await scaling.patch_scale(registry, call, change))
         raise method_not_allowed()
 
     async def bind(call: Call, request: Request) -> Response:
@@ -86,23 +84,3 @@ def object_subresources(registry: Registry, signer: TokenSigner) -> dict[tuple[s
 def _only_create(call: Call) -> None:
     if call.verb != "create":
         raise method_not_allowed()
-
-
-def _scale_patch(request: Request) -> Callable[[Object], Object]:
-    media = request.headers.get("content-type", "").partition(";")[0].strip()
-    patch = patch_json(request.body)
-    if media == "application/json-patch+json":
-        return lambda current: _as_object(apply_json_patch(current, patch))
-    # A Scale has no lists that merge: strategic and plain merges are the same.
-    if media in {"application/merge-patch+json", "application/strategic-merge-patch+json"}:
-        return lambda current: apply_merge_patch(current, patch)
-    raise unsupported_media_type(
-        "the body of the request was in an unknown format - accepted media types include:"
-        " application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
-    )
-
-
-def _as_object(value: Any) -> Object:
-    if not isinstance(value, dict):
-        raise bad_request("the patched document is not an object")
-    return value
