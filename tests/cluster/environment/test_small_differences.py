@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from slipway.cluster.client.client import Client
+from slipway.cluster.client.client import Client, PatchType
 from slipway.cluster.client.resources import (
+    CERTIFICATE_SIGNING_REQUESTS,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
     PODS,
@@ -128,6 +133,27 @@ async def test_a_token_ends_with_what_it_is_bound_to(client: Client, kind: str, 
     assert (await review(client, token))["authenticated"]
     await client.delete(resource, "b", metadata.get("namespace", ""))
     assert not (await review(client, token)).get("authenticated")
+
+
+async def test_a_certificate_request_is_annotated_through_its_approval_and_its_status(client: Client) -> None:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    made = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    request = base64.b64encode(made.public_bytes(serialization.Encoding.PEM)).decode()
+    spec = {"request": request, "signerName": "example.com/s", "usages": ["client auth"]}
+    await client.create(CERTIFICATE_SIGNING_REQUESTS, {"metadata": {"name": "a"}, "spec": spec})
+    for part in ("approval", "status"):
+        conditions = [{"type": part.title(), "status": "True", "reason": "Test"}]
+        change = {
+            "metadata": {"annotations": {part: "x"}},
+            "spec": {"signerName": "example.com/other"},
+            "status": {"conditions": conditions},
+        }
+        changed = await client.patch(
+            CERTIFICATE_SIGNING_REQUESTS, "a", "", change, PatchType.MERGE, subresource=part
+        )
+        assert changed["metadata"]["annotations"][part] == "x"
+        assert changed["spec"]["signerName"] == "example.com/s"
+        assert [row["type"] for row in changed["status"]["conditions"]] == [part.title()]
 
 
 async def test_a_schedule_names_no_time_zone(client: Client) -> None:

@@ -12,7 +12,7 @@ from slipway.cluster.registry.definition import Definition
 
 Object = dict[str, Any]
 
-# What remains of metadata when a part is written: labels, annotations and the like belong to the main resource.
+# What a write of most parts changes in metadata: labels, annotations and the like belong to the main resource.
 _MANAGED = "managedFields"
 
 
@@ -40,7 +40,7 @@ def only_part(definition: Definition, subresource: str, obj: Object, old: Object
         case "approval":
             status = dict(old.get("status") or {})
             _copy(status, obj.get("status") or {}, "conditions")
-            return {**old, "metadata": _metadata(obj, old), "status": status}
+            return {**old, "metadata": obj["metadata"], "status": status}
         case "finalize":
             spec = dict(old.get("spec") or {})
             _copy(spec, obj.get("spec") or {}, "finalizers")
