@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from slipway.cluster import access
+from slipway.cluster.client.resources import NAMESPACES
 from slipway.cluster.environment.embedded import EmbeddedCluster
 from slipway.cluster.environment.options import ClusterOptions
 from slipway.cluster.exchange import Identity
@@ -63,3 +64,28 @@ async def test_it_is_there_and_the_admins_own_roles_are_upstreams() -> None:
             assert record is not None
             assert comparable(record.value) == comparable(wanted)
             assert record.value["metadata"]["resourceVersion"] == str(record.revision)
+
+
+async def test_every_cluster_of_a_process_begins_with_the_same_but_for_its_own_uids() -> None:
+    async with EmbeddedCluster(OPTIONS) as first, EmbeddedCluster(OPTIONS) as second:
+        one, other = (stored(cluster) for cluster in (first, second))
+        assert one.keys() == other.keys()
+        assert len(one) > len(DATA) + 10
+        for key, obj in one.items():
+            assert comparable(obj) == comparable(other[key])
+            assert obj["metadata"]["uid"] != other[key]["metadata"]["uid"]
+            assert obj["metadata"]["resourceVersion"] == other[key]["metadata"]["resourceVersion"]
+
+
+async def test_what_one_cluster_changes_of_it_another_does_not_have() -> None:
+    body = {"metadata": {"labels": {"seen": "first"}}}
+    async with EmbeddedCluster(OPTIONS) as first:
+        await first.client().patch(NAMESPACES, "default", "", body)
+        async with EmbeddedCluster(OPTIONS) as second:
+            namespace = await second.client().get(NAMESPACES, "default")
+    assert namespace["metadata"]["labels"] == {"kubernetes.io/metadata.name": "default"}
+
+
+def stored(cluster: EmbeddedCluster) -> dict[tuple[str, str], dict[str, Any]]:
+    store = cluster.plane.store
+    return {(name, record.key): record.value for name in store.names() for record in store.scan(name).records}

@@ -28,19 +28,38 @@ def _objects(name: str) -> list[Object]:
     return loaded
 
 
-async def bootstrap(registry: Registry, more: Iterable[Object] = ()) -> None:
+@cache
+def _made(release: str) -> dict[bytes, Object]:
+    """What became of each object, by its JSON, in the first cluster of this process that had none yet."""
+    return {}
+
+
+async def bootstrap(registry: Registry, release: str, more: Iterable[Object] = ()) -> None:
     """Create the objects that are missing; existing ones stay as they are. `more` is what the cluster's own parts
     need."""
+    # Where there is something already, a webhook may have a say in what is stored.
+    made = _made(release) if registry.store.revision == 0 else None
     for obj in _objects("bootstrap.json"):
-        await ensure(registry, copy.deepcopy(obj))
+        await _make(registry, obj, made)
     for obj in _objects("bootstrap_policy.json"):
         _keep(registry, obj)
     for obj in more:
-        await ensure(registry, copy.deepcopy(obj))
+        await _make(registry, obj, made)
+
+
+async def _make(registry: Registry, obj: Object, made: dict[bytes, Object] | None) -> None:
+    """Create an object, or keep what is known to become of it."""
+    text = orjson.dumps(obj)
+    if made is not None and text in made:
+        _keep(registry, made[text])
+        return
+    stored = await ensure(registry, copy.deepcopy(obj))
+    if made is not None and stored is not None:
+        made[text] = stored
 
 
 def _keep(registry: Registry, obj: Object) -> None:
-    """Store an object of upstream's policy, which the data has in the form in which it is stored."""
+    """Store an object that is given in the form in which it is stored."""
     metadata, now = obj["metadata"], registry.clock.timestamp()
     definition = registry.definitions.of(_resource(registry, obj))
     key = definition.key(metadata.get("namespace", ""), metadata["name"])
@@ -61,17 +80,19 @@ def _resource(registry: Registry, obj: Object) -> Resource:
     return resource
 
 
-async def ensure(registry: Registry, obj: Object) -> None:
+async def ensure(registry: Registry, obj: Object) -> Object | None:
+    """Create an object if it is missing; what is stored for it then."""
     resource, metadata = _resource(registry, obj), obj["metadata"]
     definition = registry.definitions.of(resource)
     key = definition.key(metadata.get("namespace", ""), metadata["name"])
     if registry.store.get(definition.bucket, key) is not None:
-        return
+        return None
     call = Call(
         "create", resource, metadata.get("namespace", ""), identity=_LOOPBACK, user_agent="kube-apiserver"
     )
     try:
-        await create(registry, call, obj)
+        return (await create(registry, call, obj)).record.value
     except StatusError as error:
         if error.reason != "AlreadyExists":
             raise
+        return None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import os
 import ssl
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,15 +149,27 @@ class CertificateAuthority:
         """TLS for a server that asks clients for certificates of this CA, without insisting."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        with tempfile.TemporaryDirectory(prefix="slipway-tls-") as folder:
-            chain, key = Path(folder, "tls.crt"), Path(folder, "tls.key")
-            chain.write_bytes(pair.certificate)
-            key.touch(mode=0o600)
-            key.write_bytes(pair.key)
-            context.load_cert_chain(chain, key)
+        with _file_of(pair.certificate + pair.key) as path:
+            context.load_cert_chain(path)
         context.load_verify_locations(cadata=self.certificate.decode())
         context.verify_mode = ssl.CERT_OPTIONAL
         return context
+
+
+@contextmanager
+def _file_of(pem: bytes) -> Iterator[Path]:
+    """A path to read it from, which is all that OpenSSL takes; on Linux of a file in memory, so that no key is written
+    to a disk."""
+    if hasattr(os, "memfd_create"):
+        with open(os.memfd_create("tls.pem"), "wb", buffering=0) as file:
+            file.write(pem)
+            yield Path(f"/proc/self/fd/{file.fileno()}")
+    else:
+        with tempfile.TemporaryDirectory(prefix="slipway-tls-") as folder:
+            path = Path(folder, "tls.pem")
+            path.touch(mode=0o600)
+            path.write_bytes(pem)
+            yield path
 
 
 def _key_usage(*, signs: bool) -> x509.KeyUsage:

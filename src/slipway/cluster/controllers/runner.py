@@ -86,6 +86,7 @@ class ControllerRunner:
             pace.running.set()
         self._running: dict[str, _Running] = {}
         self._started = False
+        self._starting: asyncio.Task[None] | None = None
         self.informers = InformerFactory(connect(MANAGER, f"{agent}/shared-informers"))
 
     @property
@@ -95,13 +96,21 @@ class ControllerRunner:
     async def start(self) -> None:
         """Start every controller that is not off; returns at once, they wait for their informers."""
         self._started = True
-        for name in self._registrations:
-            if name not in self._off:
-                self._launch(name)
         self.informers.start()
+        self._starting = asyncio.create_task(self._launch_all(), name="controllers, one after another")
+
+    async def _launch_all(self) -> None:
+        """One at each turn of the loop, so that who asks the server first does not wait for all of them."""
+        for name in self._registrations:
+            if name not in self._off and name not in self._running:
+                self._launch(name)
+                await asyncio.sleep(0)
 
     async def stop(self) -> None:
         self._started = False
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
         await asyncio.gather(*(self._halt(name) for name in list(self._running)))
         await self.informers.stop()
         await self.informers.client.close()

@@ -124,7 +124,7 @@ class ControlPlane:
 
     async def bootstrap(self) -> None:
         """Create what every cluster has from the start, where it is missing."""
-        await bootstrap(self.registry, [*policy(), default_class()])
+        await bootstrap(self.registry, self.options.version, [*policy(), default_class()])
         self.ready = True
 
     def close(self) -> None:
