@@ -65,7 +65,8 @@ async def limits_hold(pods: Pods) -> None:
     limits = {"allowPrivilegeEscalation": False, "capabilities": capabilities}
     await pods.create("meek", {"securityContext": limits, "command": ["sleep", "1000"]})
     await pods.create("usual", {"command": ["sleep", "1000"]})
-    for name in ("meek", "usual"):
+    await pods.create("mighty", {"securityContext": {"privileged": True}, "command": ["sleep", "1000"]})
+    for name in ("meek", "usual", "mighty"):
         await pods.running(name)
     for process in ("self", "2"):  # that of an exec, and the container's own
         row = said((await pods.run("meek", "cat", f"/proc/{process}/status"))[1])
@@ -73,6 +74,8 @@ async def limits_hold(pods: Pods) -> None:
         assert int(row["CapBnd"], 16) == int(row["CapEff"], 16) == 1 << 10 | 1 << 0
     row = said((await pods.run("usual", "cat", "/proc/self/status"))[1])
     assert row["NoNewPrivs"] == "0"
+    assert int(row["CapEff"], 16) == 0xA80425FB, "what containerd gives"
+    row = said((await pods.run("mighty", "cat", "/proc/self/status"))[1])
     assert int(row["CapEff"], 16) & 1 << 21  # SYS_ADMIN
 
 

@@ -71,12 +71,14 @@ async def test_a_service_answers_at_its_address_its_name_and_its_node_port(names
         "    urllib.request.urlopen('http://echo/').read().decode(),\n"
         "    socket.gethostbyname('echo.default'),\n"
         "    socket.gethostbyname('kubernetes.default.svc.cluster.local'),\n"
+        "    socket.gethostbyaddr(socket.gethostbyname('echo'))[0],\n"
         "]))\n"
     )
     said = json.loads(await pods.output("client", {"image": "python", "command": ["python3", "-c", script]}))
     assert said[0] in ("one", "two")
     assert said[1] == address
     assert said[2].endswith(".0.1")
+    assert said[3] == "echo.default.svc.cluster.local"
 
 
 async def test_a_pod_talks_to_the_api_server_with_its_token(namespace_pods: Pods) -> None:

@@ -10,7 +10,7 @@ import os
 import signal
 import struct
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from slipway.cluster.kubelet import StreamError
 from slipway.cluster.server.listener import Listener, serve
 from slipway.cluster.server.streams import spdy_frames
 from slipway.cluster.server.streams.port_forward import parse_ports, port_forward
+from slipway.cluster.server.streams.reading import in_messages
 from slipway.cluster.server.streams.remote_command import StreamOptions, remote_command
 from slipway.cluster.status import StatusError
 
@@ -582,3 +583,49 @@ async def test_streams_of_nonsense_end_the_connection_and_the_command() -> None:
             await reader.read()
             await pod.sessions[0].abandoned.wait()
         writer.close()
+
+
+@asynccontextmanager
+async def one_log(chunks: Callable[[], AsyncIterator[bytes]]) -> AsyncIterator[Listener]:
+    async def handle(request: Request) -> Response:
+        return in_messages(request, chunks())
+
+    listener = await serve(handle, "127.0.0.1", 0, None)
+    try:
+        yield listener
+    finally:
+        await listener.close(grace=1)
+
+
+@pytest.mark.parametrize("protocols", [[], ["binary.k8s.io"], ["base64.binary.k8s.io"]])
+async def test_a_log_comes_in_messages_after_an_empty_one_and_ends_with_a_close(protocols: list[str]) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"one\n"
+        yield b"\xff\xfe"
+
+    async def work(socket: aiohttp.ClientWebSocketResponse) -> list[bytes]:
+        found = [message.data async for message in socket]
+        assert socket.close_code == 1000
+        return [base64.b64decode(data) if isinstance(data, str) else data for data in found]
+
+    async with one_log(chunks) as listener:
+        assert await _websocket(listener, "/log", protocols, work) == [b"", b"one\n", b"\xff\xfe"]
+
+
+async def test_a_log_that_is_followed_ends_when_its_reader_leaves() -> None:
+    left = asyncio.Event()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        try:
+            yield b"one\n"
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+
+    async def work(socket: aiohttp.ClientWebSocketResponse) -> None:
+        assert [await socket.receive_bytes(), await socket.receive_bytes()] == [b"", b"one\n"]
+
+    async with one_log(chunks) as listener:
+        await _websocket(listener, "/log", [], work)
+        async with asyncio.timeout(30):
+            await left.wait()

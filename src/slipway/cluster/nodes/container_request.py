@@ -62,6 +62,7 @@ async def container_request(
         user=user,
         group=group,
         groups=groups,
+        privileged=bool(security.get("privileged")),
         dropped=_capabilities(security, "drop"),
         added=_capabilities(security, "add"),
         escalates=security.get("allowPrivilegeEscalation") is not False,

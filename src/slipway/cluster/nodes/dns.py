@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 Object = dict[str, Any]
 Bind = Callable[[str, int, bool], Awaitable[socket.socket]]
 _POD = re.compile(r"(\d{1,3})-(\d{1,3})-(\d{1,3})-(\d{1,3})\.[a-z0-9-]+\.pod")
+_REVERSE = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.in-addr\.arpa")
 _UPSTREAM = 3.0  # seconds
 
 
@@ -65,6 +66,23 @@ class Zone:
             rows = [address for host, address, _ in self._hosts(service) if host == parts[0]]
             return _of_kind(question, [dns.address(name, ip) for ip in rows] or None)
         return dns.NAME_ERROR, [], []
+
+    def name_of(self, question: Question) -> Record | None:
+        """Whose address a name of in-addr.arpa is: a Service's, or an endpoint's of a headless one."""
+        found = _REVERSE.fullmatch(question.name)
+        if found is None:
+            return None
+        ip = ".".join(reversed(found.groups()))
+        for service in self._services.list():
+            meta = service["metadata"]
+            base = f"{meta['name']}.{meta['namespace']}.svc.{self.domain}"
+            if service["spec"].get("clusterIP") == ip:
+                return dns.pointer(question.name, base)
+            if service["spec"].get("clusterIP") == "None":
+                for host, address, _ in self._hosts(service):
+                    if address == ip:
+                        return dns.pointer(question.name, f"{host}.{base}")
+        return None
 
     def _namespace(self, parts: list[str]) -> tuple[int, list[Record], list[Record]]:
         known = any(service["metadata"]["namespace"] == parts[0] for service in self._services.list())
@@ -177,6 +195,10 @@ class DnsServer:
         if self._zone.covers(question.name):
             code, answers, extra = self._zone.look_up(question)
             return dns.answer(question, code, answers, extra, most=most)
+        pointer = self._zone.name_of(question)
+        if pointer is not None:
+            rows = [pointer] if question.kind in (dns.PTR, dns.ANY) else []
+            return dns.answer(question, dns.NO_ERROR, rows, most=most)
         return await self._forward(packet, question)
 
     async def _forward(self, packet: bytes, question: Question) -> bytes:

@@ -97,6 +97,7 @@ class ContainerRequest:
     user: int | None = None
     group: int | None = None
     groups: tuple[int, ...] = ()
+    privileged: bool = False  # with all capabilities
     dropped: tuple[str, ...] = ()  # capabilities without CAP_, or ALL
     added: tuple[str, ...] = ()
     escalates: bool = True  # whether setuid programs give rights

@@ -72,9 +72,16 @@ class PodStreams:
             return Response(200, headers)
         chunks = self._kubelet(node).logs(call.namespace, call.name, container, options)
         try:
-            return Response(200, headers, await _begun(chunks))
+            body = await _begun(chunks)
         except StreamError as error:
             raise _refused(error) from None
+        if "upgrade" in request.headers:
+            from slipway.cluster.server.streams.reading import in_messages
+            from slipway.cluster.server.streams.websocket import is_websocket
+
+            if is_websocket(request):
+                return in_messages(request, body)
+        return Response(200, headers, body)
 
     async def exec(self, call: Call, request: Request) -> Response:
         kubelet, pod = await self._streaming(call, stream_options("PodExecOptions", request.query))

@@ -19,17 +19,33 @@ CAPABILITIES = (
     "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
     "CHECKPOINT_RESTORE",
 )  # fmt: skip
+# What a container has that asks for nothing, as containerd gives it.
+_USUAL = {
+    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
+    "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
+}  # fmt: skip
+
+
+def kept(request: dict[str, Any]) -> set[str]:
+    """The capabilities by the request's `privileged`, `added` and `dropped` (names, or ALL)."""
+    every, added, dropped = set(CAPABILITIES), set(request["added"]), set(request["dropped"])
+    if request["privileged"]:
+        return every
+    given = every if "ALL" in added else _USUAL
+    if "ALL" in dropped:
+        given = set()
+    return (given | added) - dropped
 
 
 def give_up(request: dict[str, Any]) -> None:
-    """By the request's `dropped` (names, or ALL) and `added`, and `escalates`.
+    """Capabilities that are not kept, and rights by setuid programs unless the request's `escalates`.
 
     A capability that leaves the bounding set is gone when the program is started, also for root; until then it can still
     be used, to become the user asked for.
     """
-    dropped, added = set(request["dropped"]), set(request["added"])
+    keep = kept(request)
     for number, name in enumerate(CAPABILITIES):
-        if ("ALL" in dropped or name in dropped) and not ({name, "ALL"} & added):
+        if name not in keep:
             # A kernel that does not know it refuses, and then there is nothing to drop.
             prctl(PR_CAPBSET_DROP, number)
     if not request["escalates"]:

@@ -256,6 +256,7 @@ class NamespacesRuntime(LocalRuntime):
             "uid": request.user,
             "gid": request.group,
             "groups": list(request.groups),
+            "privileged": request.privileged,
             "dropped": list(request.dropped),
             "added": list(request.added),
             "escalates": request.escalates,
