@@ -65,6 +65,7 @@ async def test_a_service_answers_at_its_address_its_name_and_its_node_port(names
     await until_answered(f"http://{address}/")
     assert {await fetch(f"http://{address}/") for _ in range(20)} == {"one", "two"}
     assert await until_answered(f"http://127.0.0.1:{node_port}/") in ("one", "two")
+    host = (await pods.client.get(PODS, "one", "default"))["status"]["hostIP"]
     script = (
         "import json, socket, urllib.request\n"
         "print(json.dumps([\n"
@@ -72,6 +73,7 @@ async def test_a_service_answers_at_its_address_its_name_and_its_node_port(names
         "    socket.gethostbyname('echo.default'),\n"
         "    socket.gethostbyname('kubernetes.default.svc.cluster.local'),\n"
         "    socket.gethostbyaddr(socket.gethostbyname('echo'))[0],\n"
+        f"    urllib.request.urlopen('http://{host}:{node_port}/').read().decode(),\n"
         "]))\n"
     )
     said = json.loads(await pods.output("client", {"image": "python", "command": ["python3", "-c", script]}))
@@ -79,6 +81,7 @@ async def test_a_service_answers_at_its_address_its_name_and_its_node_port(names
     assert said[1] == address
     assert said[2].endswith(".0.1")
     assert said[3] == "echo.default.svc.cluster.local"
+    assert said[4] in ("one", "two")
 
 
 async def test_a_pod_talks_to_the_api_server_with_its_token(namespace_pods: Pods) -> None:
@@ -138,8 +141,12 @@ def test_doors_are_cluster_addresses_and_node_ports() -> None:
             "ports": [{"name": "p", "port": 80, "nodePort": 30080, "protocol": "TCP"}],
         },
     }
-    found = doors(service)
-    assert set(found) == {Door("10.0.0.9", 80, "TCP"), Door("127.0.0.1", 30080, "TCP")}
+    found = doors(service, ["10.1.0.1"])
+    assert set(found) == {
+        Door("10.0.0.9", 80, "TCP"),
+        Door("127.0.0.1", 30080, "TCP"),
+        Door("10.1.0.1", 30080, "TCP"),
+    }
     assert (
         doors({"metadata": service["metadata"], "spec": {"clusterIP": "None", "ports": [{"port": 1}]}}) == {}
     )

@@ -94,8 +94,9 @@ class ClusterNodes:
         runtime = self.runtime if isinstance(self.runtime, NamespacesRuntime) else None
         settings = self.settings
         random = Random(settings.seed)
+        addresses = [runtime.node_address(name) for name in settings.nodes] if runtime is not None else []
         self.network = ClusterNetwork(
-            self._connect, runtime, settings.pod_range, settings.service_range, random
+            self._connect, runtime, settings.pod_range, settings.service_range, random, addresses
         )
         if isinstance(self.runtime, ProcessRuntime):
             self.runtime.api_server = self.network.api_server

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from slipway.cluster.client.client import Client
@@ -27,7 +27,8 @@ _AGENT = "kube-proxy/v1.37.0 (linux/amd64) kubernetes/slipway"
 
 
 class ClusterNetwork:
-    """`runtime` None means that pods have no network of their own: NodePorts are all there is then."""
+    """`runtime` None means that pods have no network of their own: NodePorts are all there is then. `nodes` are the
+    addresses that the nodes have in it."""
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class ClusterNetwork:
         pod_range: str,
         service_range: str,
         random: Random,
+        nodes: Sequence[str] = (),
     ) -> None:
         self._runtime = runtime
         self._pods = ipaddress.ip_network(pod_range)
@@ -44,7 +46,7 @@ class ClusterNetwork:
         self._client = connect(_PROXY, _AGENT)
         self._informers = InformerFactory(self._client)
         bind = self._bind if runtime is not None else None
-        self._proxy = ServiceProxy(self._informers, bind, self._reach, random, frozenset({_DNS}))
+        self._proxy = ServiceProxy(self._informers, bind, self._reach, random, frozenset({_DNS}), nodes)
         self._server: DnsServer | None = None
         self._renewal: asyncio.Task[None] | None = None
         self.dns_address = ""

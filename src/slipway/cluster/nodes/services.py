@@ -2,7 +2,7 @@
 
 The Services' range is routed to this machine as its own (`namespaces.recipes.make_network`), so that binding one
 listener an address and port is all it takes: no packet filter, no privilege beyond what the pod network needs. NodePorts are
-listened to on loopback. While a Service has no endpoints nobody listens, so that its clients are refused, as by the packet
+listened to on loopback and on the nodes' addresses. While a Service has no endpoints nobody listens, so that its clients are refused, as by the packet
 filter of a real node.
 """
 
@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -61,8 +61,8 @@ class _Open:
     stop: Callable[[], None]
 
 
-def doors(service: Object) -> dict[Door, Room]:
-    """All doors of a Service: its cluster addresses, external addresses and node ports."""
+def doors(service: Object, nodes: Sequence[str] = ()) -> dict[Door, Room]:
+    """All doors of a Service: its cluster addresses, external addresses and node ports, which are on all `nodes`."""
     meta, spec = service["metadata"], service["spec"]
     if spec.get("type") == "ExternalName":
         return {}
@@ -80,7 +80,8 @@ def doors(service: Object) -> dict[Door, Room]:
             if address != "None" and ":" not in address:
                 found[Door(address, port["port"], protocol)] = _room(meta, spec, port)
         if port.get("nodePort"):
-            found[Door("127.0.0.1", port["nodePort"], protocol)] = _room(meta, spec, port)
+            for address in ("127.0.0.1", *nodes):
+                found[Door(address, port["nodePort"], protocol)] = _room(meta, spec, port)
     return found
 
 
@@ -115,7 +116,8 @@ class _Pair:
 
 
 class ServiceProxy:
-    """`skipped` are Services that somebody else answers for. Without `bind` there are NodePorts only."""
+    """`skipped` are Services that somebody else answers for, `nodes` the nodes' addresses. Without `bind` there are
+    NodePorts of loopback only."""
 
     def __init__(
         self,
@@ -124,6 +126,7 @@ class ServiceProxy:
         reach: Reach,
         random: Random,
         skipped: frozenset[tuple[str, str]] = frozenset(),
+        nodes: Sequence[str] = (),
     ) -> None:
         self._services = informers.informer(SERVICES)
         self._slices = informers.informer(ENDPOINT_SLICES)
@@ -131,6 +134,7 @@ class ServiceProxy:
         self._reach = reach
         self._random = random
         self._skipped = skipped
+        self._nodes = nodes
         self._open: dict[Door, _Open] = {}
         self._dirty = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -175,7 +179,9 @@ class ServiceProxy:
         wanted: dict[Door, Room] = {}
         for service in self._services.list():
             if (namespace_of(service), name_of(service)) not in self._skipped:
-                wanted |= {door: room for door, room in doors(service).items() if self._endpoints(room)}
+                wanted |= {
+                    door: room for door, room in doors(service, self._nodes).items() if self._endpoints(room)
+                }
         for door in [door for door in self._open if door not in wanted]:
             self._open.pop(door).stop()
         self._refused &= set(wanted)

@@ -42,6 +42,15 @@ def sethostname(name: str) -> None:
     _checked(_libc.sethostname(data, ctypes.c_size_t(len(data))), "sethostname")
 
 
+def limit_capabilities(numbers: list[int]) -> None:
+    """Keep these capabilities alone, in this process itself."""
+    mask = sum(1 << number for number in numbers)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    data = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
+    _checked(_libc.capset(header, data), "capset")
+
+
 def set_title(words: list[str], name: str) -> None:
     """What `ps` shows of this process, instead of the words that it was started with; as far as they leave room."""
     with open("/proc/self/stat") as file:

@@ -140,6 +140,7 @@ def _container(request: Request, descriptors: list[int]) -> NoReturn:
         report(descriptors[3], error, request)
         os._exit(128)
     first_process.keep_output(streams)
+    privileges.give_up_at_once(request)
     kernel.set_title(["init", request["mark"]], "init")
     os._exit(first_process.reap(program))
 
