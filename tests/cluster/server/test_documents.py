@@ -59,6 +59,22 @@ def test_who_asks_the_issuer_by_its_name_finds_the_keys_there(cluster: Cluster) 
     assert configuration["jwks_uri"] == f"{configuration['issuer']}/openid/v1/jwks"
 
 
+@pytest.mark.parametrize("path", ["/version", "/api/v1/pods"])
+def test_a_timeout_that_is_no_duration_is_refused(cluster: Cluster, path: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask(cluster, f"{path}?timeout=invalid")
+    assert refused.value.code == 400
+    said = json.loads(refused.value.read())["message"]
+    assert said == 'invalid timeout specified in the request URL - time: invalid duration "invalid"'
+
+
+def test_a_watch_has_no_timeout_of_that_kind(cluster: Cluster) -> None:
+    path = "/api/v1/pods?watch=1&timeoutSeconds=1&timeout=invalid"
+    request = urllib.request.Request(cluster.url + path, headers={"Authorization": "Bearer admin"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert answer.read() == b""
+
+
 def _bytes(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 

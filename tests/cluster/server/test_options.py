@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from slipway.cluster.registry.call import Options
-from slipway.cluster.server.api_options import check_write_options, flag, merge_delete_options, parse_options
+from slipway.cluster.server.api_options import (
+    check_timeout,
+    check_write_options,
+    flag,
+    merge_delete_options,
+    parse_options,
+)
 from slipway.cluster.server.pod_streams import log_options, stream_options
 from slipway.cluster.status import StatusError
 
@@ -78,3 +84,27 @@ def test_the_length_of_a_field_manager_is_counted_in_bytes() -> None:
     check_write_options(Options(field_manager="é" * 64), "update", apply=False)
     with pytest.raises(StatusError, match="may not be more than 128 bytes"):
         check_write_options(Options(field_manager="é" * 65), "update", apply=False)
+
+
+@pytest.mark.parametrize("text", ["", "0", "0s", "32s", "1h30m", "-1.5s", "1µs", ".5ms", "3m"])
+def test_a_timeout_is_a_duration(text: str) -> None:
+    check_timeout(f"timeout={text}")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("invalid", 'invalid duration "invalid"'),
+        ("-", 'invalid duration "-"'),
+        ("5", 'missing unit in duration "5"'),
+        ("1m5", 'missing unit in duration "1m5"'),
+        ("5x", 'unknown unit "x" in duration "5x"'),
+        ("1s5days3", 'unknown unit "days" in duration "1s5days3"'),
+        ("1.2.3s", 'missing unit in duration "1.2.3s"'),
+    ],
+)
+def test_what_is_no_duration_is_no_timeout(text: str, why: str) -> None:
+    with pytest.raises(StatusError) as refused:
+        check_timeout(f"timeout={text}")
+    said = f"invalid timeout specified in the request URL - time: {why}"
+    assert (refused.value.code, refused.value.message) == (400, said)

@@ -32,7 +32,13 @@ from slipway.cluster.schema.builtin import deprecation_of
 from slipway.cluster.schema.names import path_segment
 from slipway.cluster.schema.resource import Resource
 from slipway.cluster.server.api_bodies import apply_body, is_apply, object_body, patch_body, read_object
-from slipway.cluster.server.api_options import check_write_options, flag, merge_delete_options, parse_options
+from slipway.cluster.server.api_options import (
+    check_timeout,
+    check_write_options,
+    flag,
+    merge_delete_options,
+    parse_options,
+)
 from slipway.cluster.server.api_paths import Target, parse_path
 from slipway.cluster.server.fan_out import FanOut, Follower
 from slipway.cluster.server.presentation import Presentation, answered
@@ -104,8 +110,10 @@ class ApiServer:
 
     async def _answered(self, request: Request) -> Response:
         try:
-            caller = self.authenticator.identify(request)
             target = parse_path(request.path)
+            if "timeout=" in request.query and not _is_stream(request, target):
+                check_timeout(request.query)
+            caller = self.authenticator.identify(request)
             attributes = attributes_of(request, target)
             identity = self._impersonation(caller, request, attributes)
             self.authorize(identity, attributes)
@@ -354,6 +362,14 @@ def _verb(request: Request, target: Target) -> Verb:
     if verb == "delete" and not target.name:
         return "deletecollection"
     return verb
+
+
+def _is_stream(request: Request, target: Target | None) -> bool:
+    """Whether the request has no deadline, as long as it lasts."""
+    if target is None:
+        return False
+    watching = request.method == "GET" and _verb(request, target) == "watch"
+    return watching or target.subresource in {"attach", "exec", "log", "portforward", PROXY}
 
 
 def _check_terminating(request: Request, call: Call) -> None:

@@ -13,6 +13,7 @@ from slipway.cluster.schema.go_scalars import NotDecodable
 from slipway.cluster.status import FieldError, StatusError, bad_request, invalid
 
 MAX_MANAGER_BYTES = 128
+_UNITS = frozenset({"ns", "us", "µs", "μs", "ms", "s", "m", "h"})
 _OPTIONS_KIND = {
     "create": "CreateOptions",
     "update": "UpdateOptions",
@@ -40,6 +41,32 @@ def flag(values: Mapping[str, list[str]], name: str) -> bool:
     """Whether a parsed query asks for something, be it by the bare name."""
     found = values.get(name)
     return found is not None and boolean(found[0])
+
+
+def check_timeout(query: str) -> None:
+    """`timeout` of a request that is not a stream: 400 for what Go does not read as a duration."""
+    text = parse_qs(query, keep_blank_values=True).get("timeout", [""])[0]
+    why = _no_duration(text) if text else ""
+    if why:
+        raise bad_request(f"invalid timeout specified in the request URL - time: {why}")
+
+
+def _no_duration(text: str) -> str:
+    rest = text.removeprefix("-") if text.startswith("-") else text.removeprefix("+")
+    if rest == "0":
+        return ""
+    if not rest:
+        return f'invalid duration "{text}"'
+    while rest:
+        part = re.match(r"(?:\d+(?:\.\d*)?|\.\d+)([^.\d]*)", rest, re.ASCII)
+        if part is None:
+            return f'invalid duration "{text}"'
+        if not part[1]:
+            return f'missing unit in duration "{text}"'
+        if part[1] not in _UNITS:
+            return f'unknown unit "{part[1]}" in duration "{text}"'
+        rest = rest[part.end() :]
+    return ""
 
 
 def parse_options(query: str, verb: str) -> Options:
