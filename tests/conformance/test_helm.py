@@ -1,8 +1,13 @@
-"""Real Helm: install, upgrade, rollback, uninstall of a chart with hooks and a CRD."""
+"""Real Helm: install, upgrade, rollback, uninstall of a chart with hooks and a CRD.
+
+`HELM=PATH` says which, of the third or fourth version; else the one on PATH. What the fourth asks is also replayed
+without it: recordings/1.37/helm_4.json.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +16,7 @@ import pytest
 
 from slipway.cluster.environment.test_cluster import TestCluster
 
-HELM = shutil.which("helm")
+HELM = os.environ.get("HELM") or shutil.which("helm")
 CHART = Path(__file__).parent / "charts" / "counter"
 pytestmark = pytest.mark.skipif(HELM is None, reason="helm is not on PATH (make tools builds it)")
 

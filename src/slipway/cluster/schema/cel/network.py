@@ -92,7 +92,7 @@ def _is_ip(text: str) -> bool:
     return _succeeds(_parse_ip, text)
 
 
-@overload("::ip.isCanonical(string) bool", cost=_traverse)
+@overload("::ip.isCanonical(string) bool", cost=lambda text: len(text) / 5)
 def _is_canonical(text: str) -> bool:
     return str(_parse_ip(text)) == text
 
@@ -224,7 +224,7 @@ def _url(text: str) -> URL:
     return URL(_parse_url(text))
 
 
-@overload("isURL(string) bool", cost=_traverse)
+@overload("isURL(string) bool")
 def _is_url(text: str) -> bool:
     return _succeeds(_parse_url, text)
 

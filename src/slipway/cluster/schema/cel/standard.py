@@ -279,7 +279,7 @@ def _int_of_double(value: float) -> int:
     return int(value)
 
 
-@overload("int(string) int", cost=_traverse)
+@overload("int(string) int")
 def _int_of_string(text: str) -> int:
     value = _parse_int(text, "ParseInt")
     if not MIN_INT <= value <= MAX_INT:
@@ -320,7 +320,7 @@ def _uint_of_double(value: float) -> int:
     return Uint(int(value))
 
 
-@overload("uint(string) uint", cost=_traverse)
+@overload("uint(string) uint")
 def _uint_of_string(text: str) -> int:
     value = _parse_int(text, "ParseUint")
     if value > MAX_UINT:
@@ -333,7 +333,7 @@ def _double_of_int(value: int) -> float:
     return float(value)
 
 
-@overload("double(string) double", cost=_traverse)
+@overload("double(string) double")
 def _double_of_string(text: str) -> float:
     try:
         if text != text.strip() or "_" in text:
@@ -343,7 +343,7 @@ def _double_of_string(text: str) -> float:
         raise _no_conversion("double") from None
 
 
-@overload("bool(string) bool", cost=_traverse)
+@overload("bool(string) bool")
 def _bool_of_string(text: str) -> bool:
     if text in ("1", "t", "T", "true", "TRUE", "True"):
         return True

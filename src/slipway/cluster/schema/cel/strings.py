@@ -63,7 +63,9 @@ def _upper(text: str) -> str:
 
 
 @overload(
-    "string.replace(string, string) string", "string.replace(string, string, int) string", cost=_traverse
+    "string.replace(string, string) string",
+    "string.replace(string, string, int) string",
+    cost=lambda text, *_: len(text) / 5,  # read, and written
 )
 def _replace(text: str, old: str, new: str, count: int = -1) -> str:
     return text.replace(old, new, count) if count else text
