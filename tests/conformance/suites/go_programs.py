@@ -46,6 +46,12 @@ def without(names: Iterable[str]) -> list[str]:
     return [f"-test.skip={'|'.join(patterns)}"] if patterns else []
 
 
+def specs(report: Path, left_out: Iterable[str]) -> list[str]:
+    """The flags of a Ginkgo suite: where it reports, and which specs it skips, by a part of their names."""
+    skips = [f"--ginkgo.skip={re.escape(part)}" for part in left_out]
+    return [f"--ginkgo.junit-report={report}", "--ginkgo.v", *skips]
+
+
 def only(name: str) -> str:
     """The flag that runs one test."""
     return "-test.run=" + "/".join(f"^{re.escape(part)}$" for part in name.split("/"))

@@ -109,3 +109,17 @@ def test_a_result_has_the_reason_of_each_failure_and_counts_the_reasons_of_what_
     assert result.skips == {"not today": 2}
     assert (result.commit, result.committed, result.seconds) == ("c0ffee", "2026-01-01", 1.0)
     assert not result.holds
+
+
+def test_specs_are_left_out_by_a_part_of_their_names_and_say_why(tmp_path: Path) -> None:
+    left_out = {"gang (all)": "needs a scheduler"}
+    assert go_programs.specs(tmp_path, left_out)[-1] == r"--ginkgo.skip=gang\ \(all\)"
+    states = {
+        "gang (all) one": runner.State("skipped", "skipped"),
+        "gang (all) two": runner.State("failed"),
+        "other": runner.State("skipped", "its own reason"),
+    }
+    assert runner.explained(states, left_out) == {
+        **states,
+        "gang (all) one": runner.State("skipped", "needs a scheduler"),
+    }

@@ -98,6 +98,15 @@ def read_report(path: Path) -> dict[str, State]:
     return states
 
 
+def explained(states: Mapping[str, State], left_out: Mapping[str, str]) -> dict[str, State]:
+    """With the reasons of tests that were skipped because their name has a part that is left out."""
+    reasons = {
+        name: [reason for part, reason in left_out.items() if part in name and state.word == "skipped"]
+        for name, state in states.items()
+    }
+    return {name: State("skipped", reasons[name][0]) if reasons[name] else states[name] for name in states}
+
+
 def result_of(suite: Suite, commit: str, states: Mapping[str, State], seconds: float) -> Result:
     bad = [name for name, state in states.items() if state.word in {"failed", "error"}]
     skips = Counter(state.reason or "no reason given" for state in states.values() if state.word == "skipped")
@@ -251,16 +260,16 @@ class Part:
         """Run the tests; their states."""
         if self.bench.suite.report == "go test":
             return self.play_go()
-        flags = [f"--ginkgo.junit-report={self.report}", "--ginkgo.v"]
-        if self.bench.suite.report == "pytest":
-            flags = [*QUIET, f"--junitxml={self.report}"]
+        flags = [*QUIET, f"--junitxml={self.report}"]
+        if self.bench.suite.report == "ginkgo":
+            flags = go_programs.specs(self.report, self.bench.suite.left_out)
         words = [*self.command, *flags]
         if self.bench.suite.kubeconfig:
             words = within_mount(self.bench.suite.kubeconfig, str(self.kubeconfig), self.work, words)
         self.call(words, self.work / "output.txt")
         if not self.report.exists():
             raise SystemExit(f"{self.bench.suite.name} left no report; see {self.work / 'output.txt'}")
-        return read_report(self.report)
+        return explained(read_report(self.report), self.bench.suite.left_out)
 
     def play_go(self) -> dict[str, State]:
         """Run the tests, and those that fail again, as often as the suite's own flow does."""
