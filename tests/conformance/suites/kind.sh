@@ -6,6 +6,6 @@ case "$1 $2" in
     for word in "$@"; do
         case "$word" in --kubeconfig=*) cp "$KIND_CLUSTER_KUBECONFIG" "${word#--kubeconfig=}" ;; esac
     done ;;
-"get clusters" | "delete cluster") ;;
+"get clusters" | "delete cluster" | "load docker-image") ;;
 *) echo "kind $*: not known to this stand-in" >&2; exit 1 ;;
 esac

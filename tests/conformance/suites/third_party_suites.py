@@ -155,6 +155,7 @@ class Bench:
             "{folder}": str(folder),
             "{here}": str(HERE),
             "{pods}": str(self.pods),
+            "{venv}": str(self.venv),
         }
         self.environment = {
             **{key: value for key, value in os.environ.items() if key not in {"VIRTUAL_ENV", "PYTHONPATH"}},
@@ -179,9 +180,10 @@ class Bench:
             run(words, cwd=self.copy, env=self.environment)
         for part in self.suite.site:
             shutil.copytree(self.copy / part, self.site_packages() / part, dirs_exist_ok=True)
-        for source, target in self.suite.programs.items():
-            (self.copy / target).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(HERE / source, self.copy / target)
+        for source, name in self.suite.programs.items():
+            target = self.copy / replaced(name, self.places)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(HERE / source, target)
 
     def install(self, venv: Path, wanted: Sequence[str]) -> None:
         words = [replaced(word, self.places) for word in wanted]
