@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,15 @@ import pytest
 
 from slipway.cli import images as command
 from slipway.cli.main import main
-from slipway.cluster.nodes.images import ImageError, Images, MappingError, check_rows, forms, read_rows
+from slipway.cluster.nodes.images import (
+    ImageError,
+    Images,
+    MappingError,
+    check_rows,
+    forms,
+    read_rows,
+    visible_paths,
+)
 from slipway.cluster.nodes.oci_images import unpack
 
 Pods = Any
@@ -222,3 +231,18 @@ def _copy_program(program: str, root: Path) -> bool:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(Path(path).resolve(), target)
     return (root / program.lstrip("/")).exists()
+
+
+@pytest.mark.parametrize("folder", ["/", "/tmp"])
+async def test_a_cluster_started_in_a_top_folder_shows_images_their_folders_and_not_all_of_it(
+    images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    rows = check_rows([{"match": "shop", "command": ["sh"], "paths": [str(site)]}], "here")
+    image = await Images(rows, folder=tmp_path / "images").resolve("shop")
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [folder, *sys.path])
+    shown = visible_paths(image)
+    assert Path(folder) not in shown
+    assert any(site.is_relative_to(path) for path in shown)

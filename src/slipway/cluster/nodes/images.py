@@ -271,10 +271,10 @@ def visible_paths(image: Image) -> list[Path]:
     /tmp would be hidden otherwise)."""
     wanted = list(image.paths)
     if not image.layers:
-        wanted += [Path(sys.prefix), Path(sys.base_prefix), *(Path(entry) for entry in sys.path if entry)]
-        here = Path.cwd()
-        if len(here.parts) > 2:  # not all of /tmp, when that is where the cluster was started
-            wanted.append(here)
+        wanted += [Path(sys.prefix), Path(sys.base_prefix)]
+        # Not / or all of /tmp, when that is where the cluster was started: `python -m` puts it into sys.path, too.
+        started = [Path.cwd(), *(Path(entry) for entry in sys.path if entry)]
+        wanted += [path for path in started if len(path.parts) > 2]
     kept: list[Path] = []
     for path in sorted({path.absolute() for path in wanted}, key=lambda path: len(path.parts)):
         if path.is_dir() and not any(path.is_relative_to(one) for one in kept):
