@@ -236,6 +236,15 @@ def test_kubectl_moves_from_client_side_to_server_side_apply_without_conflict() 
     )
 
 
+@pytest.mark.parametrize("nonsense", ["[" * 5000, '{"a":' * 5000, "9" * 5000])
+def test_an_annotation_that_no_client_wrote_accounts_for_nothing(nonsense: str) -> None:
+    annotation = "kubectl.kubernetes.io/last-applied-configuration"
+    made = config_map({"x": "1"}, annotations={annotation: nonsense})
+    live = stored(CONFIG_MAPS.update(None, made, "kubectl-apply", T1))
+    with pytest.raises(StatusError, match="kubectl-apply"):
+        CONFIG_MAPS.apply(live, config_map({"x": "2"}), "kubectl", False, T2)
+
+
 class TwoVersions:
     """v1 calls the field `a` what v2 calls `b`."""
 
@@ -428,7 +437,18 @@ def test_paths_and_elements_are_spelt_and_ordered_as_upstream_does() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [{"f": {}}, {"fx": {}}, {"k:[1]": {}}, {"v:{": {}}, {"i:x": {}}, [], {"f:a": 1}]
+    "bad",
+    [
+        {"f": {}},
+        {"fx": {}},
+        {"k:[1]": {}},
+        {"v:{": {}},
+        {"v:" + "[" * 5000: {}},
+        {"k:" + '{"a":' * 5000: {}},
+        {"i:x": {}},
+        [],
+        {"f:a": 1},
+    ],
 )
 def test_fields_that_cannot_be_read_are_refused(bad: Any) -> None:
     with pytest.raises(ValueError, match=r"key|expected|colon"):

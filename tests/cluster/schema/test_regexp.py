@@ -61,6 +61,9 @@ def test_patterns_match_as_in_re2(pattern: str, text: str, matches: bool) -> Non
         (r"\q", r"invalid escape sequence: `\q`"),
         ("[z-a]", "invalid character class range: `z-a`"),
         ("a{1001}", "invalid repeat count: `{1001}`"),
+        (f"a{{{'9' * 5000}}}", f"invalid repeat count: `{{{'9' * 5000}}}`"),
+        ("(" * 201 + ")" * 201, f"expression nests too deeply: `{'(' * 201 + ')' * 201}`"),
+        ("(?:" * 5000, f"expression nests too deeply: `{'(?:' * 5000}`"),
         (r"(?=a)", "invalid or unsupported Perl syntax: `(?=`"),
         (r"(?!a)", "invalid or unsupported Perl syntax: `(?!`"),
         ("a\\", "trailing backslash at end of expression: ``"),
@@ -71,6 +74,10 @@ def test_what_re2_does_not_know_is_refused_in_gos_words(pattern: str, message: s
     with pytest.raises(InvalidPattern) as caught:
         compile_pattern(pattern)
     assert str(caught.value) == f"error parsing regexp: {message}"
+
+
+def test_groups_are_nested_as_deep_as_can_be_carried() -> None:
+    assert compile_pattern("(" * 199 + "a|b" + ")*" * 199).search("x")
 
 
 @pytest.mark.parametrize("pattern", ["^(a+)+$", "^(a|a)*$", "^(a*)*b$", "(x+x+)+y"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -88,9 +90,6 @@ class Authenticator:
 
 def _token_of_protocols(protocols: str) -> str:
     # Browsers cannot set headers on WebSockets: base64url.bearer.authorization.k8s.io.<token>
-    import base64
-    import binascii
-
     prefix = "base64url.bearer.authorization.k8s.io."
     for protocol in protocols.split(","):
         name = protocol.strip()

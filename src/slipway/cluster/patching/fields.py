@@ -11,10 +11,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache, cmp_to_key
+from functools import cmp_to_key, lru_cache
 from typing import Any
 
+from slipway.cluster.schema.json_bodies import parse_json
+
 Path = tuple[str, ...]
+_ELEMENTS = (
+    20_000  # whose spelling and place in the order are kept at hand: uids and names make ever new ones
+)
 
 
 class FieldSet:
@@ -164,7 +169,7 @@ def _read(fields: Any) -> tuple[FieldSet | None, bool]:
     return FieldSet(members, children), is_member
 
 
-@cache
+@lru_cache(_ELEMENTS)
 def _canonical(key: str) -> str | None:
     """A key of FieldsV1 in canonical spelling; None for an element of unknown kind."""
     if len(key) < 2:
@@ -178,9 +183,9 @@ def _canonical(key: str) -> str | None:
         if kind == "i":
             return f"i:{int(content)}"
         if kind == "v":
-            return value_element(json.loads(content))
+            return value_element(parse_json(content.encode()))
         if kind == "k":
-            keys = json.loads(content)
+            keys = parse_json(content.encode())
             if not isinstance(keys, dict):
                 raise ValueError("not an object")
             return key_element(keys)
@@ -245,7 +250,7 @@ def _shown(value: Any) -> str:
 # Order: fields, then keys, then values, then indices
 
 
-@cache
+@lru_cache(_ELEMENTS)
 def _order(element: str) -> Any:
     kind, content = element[0], element[2:]
     if kind == "f":

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from slipway.cluster.schema.json_bodies import BadJson, parse_json
+
 Object = dict[str, Any]
 MANAGER = "kubectl"
 ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
@@ -20,8 +22,8 @@ def configuration(obj: Object) -> Object | None:
     """The configuration that was last applied by the client; None if there is none that can be read."""
     annotations = (obj.get("metadata") or {}).get("annotations") or {}
     try:
-        config = json.loads(annotations.get(ANNOTATION) or "null")
-    except ValueError:
+        config = parse_json((annotations.get(ANNOTATION) or "null").encode())
+    except BadJson:
         return None
     return config if isinstance(config, dict) else None
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from slipway.cluster.schema import names
 
 _TOKEN = re.compile(r"[ \t\r\n]*(==|!=|[=!(),<>]|[^ \t\r\n=!(),<>]+)")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 _SPECIAL = frozenset({"", "=", "==", "!=", "(", ")", ",", "<", ">", "!"})
 _OPERATORS = {"=": "In", "==": "In", "!=": "NotIn", "in": "In", "notin": "NotIn", ">": "Gt", "<": "Lt"}
 
@@ -35,10 +36,9 @@ class Requirement:
                 return value is not None
             case "DoesNotExist":
                 return value is None
-        try:
-            number, bound = int(value or ""), int(self.values[0])
-        except ValueError:
+        if value is None or not _INTEGER.fullmatch(value) or not _INTEGER.fullmatch(self.values[0]):
             return False
+        number, bound = int(value), int(self.values[0])
         return number > bound if self.operator == "Gt" else number < bound
 
 
@@ -129,7 +129,7 @@ class _Parser:
 
 
 def _checked(requirement: Requirement) -> Requirement:
-    if requirement.operator in {"Gt", "Lt"} and not re.fullmatch(r"[+-]?\d+", requirement.values[0]):
+    if requirement.operator in {"Gt", "Lt"} and not _INTEGER.fullmatch(requirement.values[0]):
         why = "for 'Gt', 'Lt' operators, the value must be an integer"
         raise ValueError(f'values[0]: Invalid value: "{requirement.values[0]}": {why}')
     for index, value in enumerate(requirement.values):

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 MOST_REPEATS = 1000
-_MOST_NESTING = 250
+_MOST_DIGITS = 8  # of a count; more than any that is allowed has
+_MOST_NESTING = 200  # of Go's 1000: each level takes four calls here, and Python allows a thousand in all
 
 
 class InvalidPattern(ValueError):
@@ -245,8 +246,8 @@ class _Parser:
         if found is None:
             return None
         self.at = found.end()
-        least = int(found[1])
-        most = least if found[2] is None else int(found[3]) if found[3] else None
+        least = _count(found[1])
+        most = least if found[2] is None else _count(found[3]) if found[3] else None
         if least > MOST_REPEATS or (most is not None and (most > MOST_REPEATS or least > most)):
             raise InvalidPattern("invalid repeat count", found[0])
         return least, most
@@ -277,7 +278,6 @@ class _Parser:
         return re.compile(r"\{[0-9]+(,[0-9]*)?\}").match(self.text, self.at) is not None
 
     def group(self) -> Node | None:
-        start = self.at
         outer = self.flags.copy()
         if self.peek("(?"):
             if not self.group_head():
@@ -289,7 +289,6 @@ class _Parser:
             raise InvalidPattern("missing closing )", self.text)
         self.at += 1
         self.flags = outer
-        del start
         return node
 
     def group_head(self) -> bool:
@@ -437,6 +436,11 @@ class _Parser:
             return self.character_escape()
         self.at += 1
         return ord(self.text[self.at - 1])
+
+
+def _count(digits: str) -> int:
+    """A count of repetitions, or one that is too large as well."""
+    return int(digits[:_MOST_DIGITS])
 
 
 def _repeats(node: Node) -> int:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from slipway.cluster.schema.cel import kinds, syntax
 from slipway.cluster.schema.cel.kinds import BOOL, DYN, INT, Bindings, Functions, Kind, Overload
-from slipway.cluster.schema.cel.problems import CompileError, Issue
+from slipway.cluster.schema.cel.problems import CompileError, EvaluationError, Issue
 from slipway.cluster.schema.cel.syntax import Node
-from slipway.cluster.schema.cel.values import Duration, Timestamp, Uint
+from slipway.cluster.schema.cel.values import Uint
 
 _TYPE_NAMES = {
     **{name: Kind(name) for name in ("bool", "int", "uint", "double", "string", "bytes", "dyn")},
@@ -293,10 +293,9 @@ class _Checker:
                 from slipway.cluster.schema.cel.times import parse_duration, parse_timestamp
 
                 read = parse_duration if function == "duration" else parse_timestamp
-                wanted = Duration if function == "duration" else Timestamp
                 try:
-                    assert isinstance(read(literal.value), wanted)
-                except Exception:
+                    read(literal.value)
+                except EvaluationError:
                     self.fault(literal, f"invalid {function} argument")
         if function == "format" and node.target is not None:
             self.format_faults(node, node.target)

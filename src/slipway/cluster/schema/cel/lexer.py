@@ -43,6 +43,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
+_MOST_DIGITS = 20  # of what 64 bits hold
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _ESCAPE = re.compile(
     r"""\\(?:([abfnrtv])|([\\'"`?])|[xX]([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-3][0-7]{2})|(.?))""",
@@ -95,20 +96,21 @@ def tokens_of(source: str) -> tuple[list[Token], list[Issue]]:
 def _simple(source: str, kind: str, text: str, at: int) -> Token:
     if kind == "int":
         # The most negative integer is one more; the parser checks when it knows the sign.
-        value = int(text, 0) if text.startswith("0x") else int(text)
-        if value > MAX_INT + 1:
-            raise CompileError(source, [Issue(at, "invalid int literal")])
-        return Token(kind, text, at, value)
+        return Token(kind, text, at, _whole(source, text, at, MAX_INT + 1, "int"))
     if kind == "uint":
-        value = int(text[:-1], 0) if text.startswith("0x") else int(text[:-1])
-        if value > MAX_UINT:
-            raise CompileError(source, [Issue(at, "invalid uint literal")])
-        return Token(kind, text, at, Uint(value))
+        return Token(kind, text, at, Uint(_whole(source, text[:-1], at, MAX_UINT, "uint")))
     if kind == "float":
         return Token(kind, text, at, float(text))
     if kind == "name" and text not in ("true", "false", "null", "in"):
         return Token(kind, text, at)
     return Token(text, text, at)
+
+
+def _whole(source: str, text: str, at: int, most: int, name: str) -> int:
+    digits = text.removeprefix("0x").lstrip("0") or "0"
+    if len(digits) > _MOST_DIGITS or (value := int(digits, 16 if text.startswith("0x") else 10)) > most:
+        raise CompileError(source, [Issue(at, f"invalid {name} literal")])
+    return value
 
 
 def _end_of_string(source: str, at: int, opening: str) -> int:

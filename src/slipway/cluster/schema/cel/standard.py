@@ -287,15 +287,20 @@ def _int_of_string(text: str) -> int:
     return value
 
 
+_MOST_DIGITS = 20  # of what 64 bits hold
+
+
 def _no_conversion(name: str) -> EvaluationError:
     return EvaluationError(f"type conversion error from 'string' to '{name}'")
 
 
 def _parse_int(text: str, function: str) -> int:
-    digits = text[1:] if text[:1] in ("+", "-") and function == "ParseInt" else text
-    if not (digits.isascii() and digits.isdigit()):
+    signed = text[:1] in ("+", "-") and function == "ParseInt"
+    digits = text[1:] if signed else text
+    if not (digits.isascii() and digits.isdigit()) or len(digits.lstrip("0")) > _MOST_DIGITS:
         raise _no_conversion("int" if function == "ParseInt" else "uint")
-    return int(text)
+    value = int(digits.lstrip("0") or "0")
+    return -value if text[:1] == "-" else value
 
 
 @overload("int(timestamp) int")

@@ -20,8 +20,10 @@ _UNITS = {
     "m": 60 * 10**9,
     "h": 3600 * 10**9,
 }
-_PART = re.compile(r"(\d*)(?:\.(\d*))?(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+# No duration has more than 19 digits before the point, nor takes notice of more behind it.
+_PART = re.compile(r"(\d{0,19})(?:\.(\d{0,19})\d*)?(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:[.,](\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_LONGEST = 2**63 - 1  # nanoseconds
 _OFFSET = re.compile(r"([+-]?)(\d\d):(\d\d)", re.ASCII)
 
 
@@ -41,7 +43,7 @@ def parse_duration(text: str) -> Duration:
         if part[2]:
             total += int(part[2]) * unit // 10 ** len(part[2])
         at = part.end()
-    if at == 0 or at < len(rest):
+    if at == 0 or at < len(rest) or total > _LONGEST:
         raise EvaluationError(f'time: invalid duration "{text}"')
     return Duration(sign * total)
 
