@@ -7,13 +7,12 @@ from typing import Any
 from slipway.cluster.patching.json_values import copied
 from slipway.cluster.registry import ownership
 from slipway.cluster.registry.call import Call
-from slipway.cluster.registry.decoding_modes import decode_body
+from slipway.cluster.registry.decoding_modes import decoded
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.registry.object_metadata import (
     MAX_GENERATED_BASE,
     SERVER_FIELDS,
     check_place,
-    check_type,
     drop_empty,
     meta,
 )
@@ -28,13 +27,7 @@ NAME_ATTEMPTS = 8
 async def create(registry: Registry, call: Call, body: Object) -> Written:
     """Create `body`, which is taken over. 409 when the name is taken, 422 when it is invalid."""
     definition = registry.definitions.of(call.resource)
-    resource = call.resource
-    check_type(body, resource, resource.kind, resource.api_version)
-    body, warnings = decode_body(
-        definition, body, call.options.field_validation, body_errors=call.body_errors
-    )
-    call.warnings += warnings
-    return await create_decoded(registry, call, definition, body)
+    return await create_decoded(registry, call, definition, decoded(definition, call, body))
 
 
 async def create_decoded(

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.definition import Definition
-from slipway.cluster.registry.object_metadata import check_known
+from slipway.cluster.registry.object_metadata import check_known, check_type
 from slipway.cluster.schema.decoding import Style, cannot_be_handled, strict_decoding_error
 from slipway.cluster.schema.go_scalars import NotDecodable
 from slipway.cluster.status import FieldError, invalid
@@ -16,6 +17,16 @@ Object = dict[str, Any]
 REPEATED_KEYS = (
     "yaml: unmarshal errors:"  # the first line of one error, which becomes a warning for each other line
 )
+
+
+def decoded(definition: Definition, call: Call, body: Object) -> Object:
+    """The object of a call's body, which is taken over. 400 for one of another kind and what cannot be decoded; what is
+    only warned of is noted with the call."""
+    resource = definition.resource
+    check_type(body, resource, resource.kind, resource.api_version)
+    obj, warnings = decode_body(definition, body, call.options.field_validation, body_errors=call.body_errors)
+    call.warnings += warnings
+    return obj
 
 
 def decode_body(

@@ -64,10 +64,10 @@ class Definition:
     """One served resource.
 
     `decode` checks a body against the schema: (object, whose words) -> the object as it is kept, and what strict
-    decoding says; NotDecodable for a value of the wrong type. `default` fills in place. `validate` gets the new and the old object (None on create), and so does `warnings`, which
-    says what is accepted but should not be done. `to_storage` and `from_storage` convert
-    between the served and the stored version; both may return what they were given, and both raise
-    conversion.Unconverted where a webhook has to be asked first.
+    decoding says; NotDecodable for a value of the wrong type. `default` fills in place. `validate` gets the new and the
+    old object (None on create), and so does `warnings`, which says what is accepted but should not be done.
+    `to_storage` and `from_storage` convert between the served and the stored version; both may return what they were
+    given, and both raise conversion.Unconverted where a webhook has to be asked first.
     """
 
     resource: Resource

@@ -26,8 +26,11 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """What the body of a PATCH makes of an object, which it leaves as it is. `strict_errors` is what strict decoding says of the body, and
-    `printed` how errors show it; where that is None they show the outcome."""
+    """What the body of a PATCH makes of an object, which it leaves as it is.
+
+    `strict_errors` is what strict decoding says of the body, and `printed` how errors show it; where that is None they
+    show the outcome.
+    """
 
     apply: Callable[[Object], Object]
     strict_errors: Sequence[str] = ()

@@ -7,8 +7,8 @@ from typing import Any
 
 from slipway.cluster.registry import ownership
 from slipway.cluster.registry.call import Call
-from slipway.cluster.registry.decoding_modes import decode_body
-from slipway.cluster.registry.object_metadata import check_place, check_type, drop_empty, meta
+from slipway.cluster.registry.decoding_modes import decoded
+from slipway.cluster.registry.object_metadata import check_place, drop_empty, meta
 from slipway.cluster.registry.registry import Registry
 from slipway.cluster.schema.resource import Resource
 
@@ -36,9 +36,7 @@ async def understand(registry: Registry, call: Call, body: Object) -> Object:
     """The object of a body: decoded, with defaults, in its place, and with the fields that the caller set."""
     resource = kind_of(call)
     definition = registry.definitions.of(resource)
-    check_type(body, resource, resource.kind, resource.api_version)
-    obj, warnings = decode_body(definition, body, call.options.field_validation, body_errors=call.body_errors)
-    call.warnings += warnings
+    obj = decoded(definition, call, body)
     meta(obj)
     check_place(obj, resource.namespaced, call.namespace, "")
     definition.default(obj)

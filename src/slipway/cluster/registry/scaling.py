@@ -10,9 +10,9 @@ from typing import Any
 
 from slipway.cluster.registry import ownership
 from slipway.cluster.registry.call import Call
-from slipway.cluster.registry.decoding_modes import decode_body
+from slipway.cluster.registry.decoding_modes import decode_body, decoded
 from slipway.cluster.registry.definition import Definition
-from slipway.cluster.registry.object_metadata import check_type, meta
+from slipway.cluster.registry.object_metadata import meta
 from slipway.cluster.registry.patching_objects import Patch, patched
 from slipway.cluster.registry.questions import kind_of
 from slipway.cluster.registry.reading import missing
@@ -139,9 +139,7 @@ def scale_definition(registry: Registry, call: Call) -> Definition:
 async def put_scale(registry: Registry, call: Call, body: Object) -> Object:
     """Replace the Scale, and with it the object's replicas."""
     definition = scale_definition(registry, call)
-    check_type(body, definition.resource, definition.resource.kind, definition.resource.api_version)
-    scale, warnings = decode_body(definition, body, call.options.field_validation)
-    call.warnings += warnings
+    scale = decoded(definition, call, body)
     meta(scale)
     return await _change_scale(registry, call, lambda _: scale)
 

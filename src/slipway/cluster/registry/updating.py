@@ -9,12 +9,11 @@ from slipway.cluster.patching.json_values import copied
 from slipway.cluster.registry import aspects, ownership
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.creating import create_decoded
-from slipway.cluster.registry.decoding_modes import decode_body
+from slipway.cluster.registry.decoding_modes import decoded
 from slipway.cluster.registry.definition import Definition
 from slipway.cluster.registry.object_metadata import (
     check_named,
     check_place,
-    check_type,
     drop_empty,
     keep_server_fields,
     meta,
@@ -32,11 +31,7 @@ async def update(registry: Registry, call: Call, body: Object) -> Written:
     """Replace an object by `body`, which is taken over."""
     definition = registry.definitions.of(call.resource)
     resource = call.resource
-    check_type(body, resource, resource.kind, resource.api_version)
-    body, warnings = decode_body(
-        definition, body, call.options.field_validation, body_errors=call.body_errors
-    )
-    call.warnings += warnings
+    body = decoded(definition, call, body)
     check_named(body, call.name)
     check_place(body, resource.namespaced, call.namespace, call.name)
     key = definition.key(call.namespace, call.name)

@@ -14,7 +14,14 @@ from slipway.cluster.exchange import Request, Response
 from slipway.cluster.registry import pod_operations, scaling
 from slipway.cluster.registry.call import Call
 from slipway.cluster.registry.registry import Registry
-from slipway.cluster.server.api_bodies import apply_body, checked_body, is_apply, object_body, patch_body
+from slipway.cluster.server.api_bodies import (
+    apply_body,
+    checked_body,
+    is_apply,
+    object_body,
+    patch_body,
+    read_object,
+)
 from slipway.cluster.server.api_options import check_write_options
 from slipway.cluster.server.component_statuses import ComponentStatuses
 from slipway.cluster.status import method_not_allowed
@@ -30,21 +37,6 @@ def answer(obj: Object, status: int = 200) -> Response:
 
 def object_subresources(registry: Registry, signer: TokenSigner) -> dict[tuple[str, str], Handler]:
     """Handlers by (qualified plural, sub-resource); `*` stands for every kind that has the sub-resource."""
-
-    async def scale(call: Call, request: Request) -> Response:
-        if call.verb == "get":
-            return answer(await scaling.get_scale(registry, call))
-        if call.verb == "update":
-            return answer(await scaling.put_scale(registry, call, object_body(request, "Scale")))
-        if call.verb == "patch" and is_apply(request):
-            check_write_options(call.options, call.verb, apply=True)
-            config, warnings = apply_body(request, call.options.field_validation)
-            call.warnings += warnings
-            return answer(await scaling.apply_scale(registry, call, config))
-        if call.verb == "patch":
-            change = patch_body(request, scaling.scale_definition(registry, call))
-            return answer(await scaling.patch_scale(registry, call, change))
-        raise method_not_allowed()
 
     async def bind(call: Call, request: Request) -> Response:
         _only_create(call)
@@ -72,13 +64,33 @@ def object_subresources(registry: Registry, signer: TokenSigner) -> dict[tuple[s
         return answer(await request_token(registry, signer, call, object_body(request, "TokenRequest")), 201)
 
     return {
-        ("*", "scale"): scale,
+        ("*", "scale"): _scale_handler(registry),
         ("pods", "binding"): bind,
         ("bindings", ""): bind_by_body,
         ("componentstatuses", ""): ComponentStatuses(registry),
         ("pods", "eviction"): evict,
         ("serviceaccounts", "token"): token,
     }
+
+
+def _scale_handler(registry: Registry) -> Handler:
+    async def scale(call: Call, request: Request) -> Response:
+        if call.verb == "get":
+            return answer(await scaling.get_scale(registry, call))
+        if call.verb == "update":
+            body, call.body_errors = read_object(request, "Scale")
+            return answer(await scaling.put_scale(registry, call, body))
+        if call.verb == "patch" and is_apply(request):
+            check_write_options(call.options, call.verb, apply=True)
+            config, warnings = apply_body(request, call.options.field_validation)
+            call.warnings += warnings
+            return answer(await scaling.apply_scale(registry, call, config))
+        if call.verb == "patch":
+            change = patch_body(request, scaling.scale_definition(registry, call))
+            return answer(await scaling.patch_scale(registry, call, change))
+        raise method_not_allowed()
+
+    return scale
 
 
 def _only_create(call: Call) -> None:

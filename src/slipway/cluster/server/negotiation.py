@@ -120,7 +120,7 @@ def negotiate(
     verb: str = "get",
     tables: bool = True,
 ) -> Representation:
-    """The first form that both sides know; 406 when there is none. Without `tables` that is none: questions have none."""
+    """The first form that both sides know; 406 when there is none. `tables` is False for questions, which have none."""
     pretty = wants_pretty(query, user_agent)
     if not accept or accept in {"application/json", "*/*"}:
         return PRETTY if pretty else PLAIN
