@@ -9,8 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from slipway.cluster.environment.dump_files import dump_files
-from slipway.cluster.environment.dumping import Limits, Summary, dump
 from slipway.cluster.environment.embedded import ClusterError, EmbeddedCluster
 from slipway.cluster.environment.kubeconfig import write_private
 from slipway.cluster.environment.options import ClusterOptions
@@ -18,6 +16,7 @@ from slipway.cluster.environment.virtual_time import VirtualTimeLoop
 from slipway.cluster.faults import Faults
 
 if TYPE_CHECKING:
+    from slipway.cluster.environment.dumping import Limits, Summary
     from slipway.cluster.environment.importing import Imported
 
 T = TypeVar("T")
@@ -135,6 +134,9 @@ class Cluster:
 
     def dump(self, path: Path, limits: Limits | None = None) -> Summary:
         """Write a support dump to a new folder, or to a new file that ends with .tar.gz; what it holds and lacks."""
+        from slipway.cluster.environment.dump_files import dump_files
+        from slipway.cluster.environment.dumping import dump
+
         with dump_files(path) as files:
             return self.run(dump(self.embedded.client("slipway-dump"), files, limits=limits))
 

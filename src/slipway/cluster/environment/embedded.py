@@ -23,6 +23,7 @@ from slipway.cluster.clock import Clock
 from slipway.cluster.controllers.runner import ControllerRunner
 from slipway.cluster.environment import addresses, parts
 from slipway.cluster.environment.cluster_identity import ClusterIdentity
+from slipway.cluster.environment.collector import collector_at_rest
 from slipway.cluster.environment.control_plane import ControlPlane
 from slipway.cluster.environment.kubeconfig import kubeconfig
 from slipway.cluster.environment.kubernetes_service import ensure_kubernetes_service, service_address
@@ -134,7 +135,8 @@ class EmbeddedCluster:
 
     async def start(self) -> None:
         try:
-            await self._start()
+            with collector_at_rest():
+                await self._start()
         except BaseException:
             await self.stop()
             raise

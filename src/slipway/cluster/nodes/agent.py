@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slipway.cluster.client.client import PatchType
 from slipway.cluster.client.informer import Informer
@@ -13,9 +13,11 @@ from slipway.cluster.client.objects import is_deleting, key_of, uid_of
 from slipway.cluster.client.resources import LEASES, NODES, PODS
 from slipway.cluster.nodes.node_object import NodeFacts, node_object, node_status
 from slipway.cluster.nodes.pod_admission import Occupancy, Rejection
-from slipway.cluster.nodes.pod_worker import PodWorker
 from slipway.cluster.nodes.surroundings import Surroundings
 from slipway.cluster.status import StatusError
+
+if TYPE_CHECKING:
+    from slipway.cluster.nodes.pod_worker import PodWorker
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +113,8 @@ class NodeAgent:
         elif worker is not None:
             worker.update(new)
         elif not (is_deleting(new) and _over(new)):
+            from slipway.cluster.nodes.pod_worker import PodWorker  # a cluster starts without pods
+
             self.workers[uid_of(new)] = PodWorker(self.around, new, self._admit, self._gone)
 
     def _count(self, old: Object | None, new: Object | None) -> None:

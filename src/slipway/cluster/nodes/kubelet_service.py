@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slipway.cluster.exchange import Duplex
 from slipway.cluster.kubelet import LogOptions, Session, StreamError
 from slipway.cluster.nodes.agent import NodeAgent
 from slipway.cluster.nodes.logs import read_log
 from slipway.cluster.nodes.pod_state import ContainerState, Phase
-from slipway.cluster.nodes.pod_worker import PodWorker
 from slipway.cluster.nodes.runtime import RuntimeFailure
+
+if TYPE_CHECKING:
+    from slipway.cluster.nodes.pod_worker import PodWorker
 
 
 class KubeletService:
