@@ -50,8 +50,10 @@ class Settings:
 
 
 def registrations(settings: Settings) -> list[Registration]:
-    """Every controller that these settings allow, in no particular order."""
+    """Every controller that these settings allow, in the order in which they begin."""
     found = [
+        # First, because pods are refused where there is no account yet.
+        Registration("serviceaccount-controller", "service-account-controller", ServiceAccountController),
         Registration("cronjob-controller", "cronjob-controller", CronJobController),
         Registration("ttl-after-finished-controller", "ttl-after-finished-controller", FinishedJobController),
         Registration(
@@ -98,7 +100,6 @@ def registrations(settings: Settings) -> list[Registration]:
             ReplicationControllerController,
             "replication-controller",
         ),
-        Registration("serviceaccount-controller", "service-account-controller", ServiceAccountController),
         Registration("statefulset-controller", "statefulset-controller", StatefulSetController),
     ]
     found.append(

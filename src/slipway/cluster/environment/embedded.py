@@ -204,13 +204,6 @@ class EmbeddedCluster:
                 self._plane.registry, self.options, self.host, self._listener.port
             )
         await self._begin(parts.ApiServerPart(self.options, self._connect, self.clock))
-        if self.options.nodes:
-            self._nodes = parts.nodes(
-                self.options, self._identity.nodes, self._connect, self.clock, self.data_folder()
-            )
-            await self._begin(self._nodes)
-            self.kubelets.update(self._nodes.kubelets)
-        # What works in the background begins last, and goes on when the cluster is ready.
         shared = None
         if self.options.controllers:
             runner = parts.controllers(
@@ -226,6 +219,12 @@ class EmbeddedCluster:
             shared = runner.informers
         if self.options.scheduler:
             await self._begin(parts.SchedulerPart(self.options, self._connect, shared))
+        if self.options.nodes:
+            self._nodes = parts.nodes(
+                self.options, self._identity.nodes, self._connect, self.clock, self.data_folder()
+            )
+            await self._begin(self._nodes)
+            self.kubelets.update(self._nodes.kubelets)
 
     async def _begin(self, part: parts.Part) -> None:
         self._running.append(part)
