@@ -107,6 +107,28 @@ def test_pods_with_different_ports_behind_one_name_get_slices_of_their_own(play:
     play(story)
 
 
+def test_a_slice_says_null_where_it_has_no_ports_or_no_endpoints(play: Play) -> None:
+    """As kubectl shows it on any cluster; LeaderWorkerSet's tests tell null from an empty list."""
+
+    async def story(world: Any) -> None:
+        await world.create(SERVICES, service(clusterIP="None", ports=None))
+        await asyncio.sleep(5)
+        (item,) = await world.list(ENDPOINT_SLICES, "kubernetes.io/service-name=svc")
+        assert (item["endpoints"], item["ports"]) == (None, None)
+        await world.create(PODS, app("one"))
+        await asyncio.sleep(5)
+        (item,) = await world.list(ENDPOINT_SLICES, "kubernetes.io/service-name=svc")
+        assert len(item["endpoints"]) == 1
+        assert item["ports"] is None
+        await world.api.delete(PODS, "one", "default", grace_period=0)
+        await asyncio.sleep(60)
+        (item,) = await world.list(ENDPOINT_SLICES, "kubernetes.io/service-name=svc")
+        assert (item["endpoints"], item["ports"]) == (None, None)
+        assert await world.quiet(600) == []
+
+    play(story)
+
+
 def test_a_service_without_selector_is_left_alone_and_endpoints_go_with_the_service(play: Play) -> None:
     async def story(world: Any) -> None:
         await world.create(SERVICES, service(selector=None))

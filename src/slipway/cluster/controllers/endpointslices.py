@@ -97,11 +97,10 @@ def _keep_placeholder(service: Object, family: str, slices: list[Object], plan: 
 
 def _update(service: Object, item: Object, endpoints: list[dict[str, Any]], ports: Ports, plan: Plan) -> None:
     wanted = clone(item)
-    wanted["endpoints"] = endpoints
-    wanted["ports"] = [dict(port) for port in ports]
+    wanted |= _content(endpoints, ports)
     _label(service, wanted)
     # An absent list and an empty one are the same to a reader.
-    before = {**item, "endpoints": item.get("endpoints") or [], "ports": item.get("ports") or []}
+    before = {**item, "endpoints": item.get("endpoints") or None, "ports": item.get("ports") or None}
     if wanted != before:
         plan.writes.append(Update(ENDPOINT_SLICES, wanted))
 
@@ -116,11 +115,15 @@ def _creation(service: Object, family: str, endpoints: list[dict[str, Any]], por
             "ownerReferences": [owner_reference(service)],
         },
         "addressType": family,
-        "endpoints": endpoints,
-        "ports": [dict(port) for port in ports],
+        **_content(endpoints, ports),
     }
     _label(service, item)
     return Create(ENDPOINT_SLICES, item)
+
+
+def _content(endpoints: list[dict[str, Any]], ports: Ports) -> Object:
+    """Empty lists are null: upstream stores protobuf, which does not tell one from the other, and readers see null."""
+    return {"endpoints": endpoints or None, "ports": [dict(port) for port in ports] or None}
 
 
 def _label(service: Object, item: Object) -> None:
