@@ -337,3 +337,24 @@ async def test_an_image_without_files_of_its_own_is_no_volume(namespace_pods: Po
             found = dict(await namespace_pods.events("reader"))
             told = found.get("FailedMount", "")
     assert 'image "busybox" stands for programs of this machine' in told
+
+
+async def test_a_pod_of_the_hosts_network_has_the_hosts_names(namespace_pods: Pods) -> None:
+    spec: dict[str, Any] = {"hostNetwork": True, "hostAliases": [{"ip": "10.1.2.3", "hostnames": ["other"]}]}
+    lines = (await namespace_pods.output("there", shell("cat /etc/hosts"), **spec)).splitlines()
+    assert lines[0] == "# Kubernetes-managed hosts file (host network)."
+    assert set(Path("/etc/hosts").read_text().split()) <= set(" ".join(lines).split())
+    assert "10.1.2.3\tother" in lines
+
+
+async def test_the_end_of_a_log_is_a_message_as_it_was_written(namespace_pods: Pods) -> None:
+    policy = {"terminationMessagePolicy": "FallbackToLogsOnError"}
+    for name, script, message in (
+        ("whole", "echo one; echo two; exit 1", "one\ntwo\n"),
+        ("open", "echo one; printf two; exit 1", "one\ntwo"),
+    ):
+        await namespace_pods.create(name, shell(script, **policy))
+        ended = (await namespace_pods.over(name))["containerStatuses"][0]["state"]["terminated"]
+        assert ended["message"] == message
+        assert await namespace_pods.log(name) == message
+        assert await namespace_pods.log(name, tail_lines=1) == message.removeprefix("one\n")

@@ -34,6 +34,7 @@ from slipway.cluster.client.storage import default_class
 from slipway.cluster.clock import Clock
 from slipway.cluster.controllers.roles import policy
 from slipway.cluster.environment.options import ClusterOptions
+from slipway.cluster.environment.service_range import ensure_service_range
 from slipway.cluster.exchange import Identity
 from slipway.cluster.kubelet import Kubelet
 from slipway.cluster.registry.builtin_kinds import make_builtin
@@ -125,6 +126,7 @@ class ControlPlane:
     async def bootstrap(self) -> None:
         """Create what every cluster has from the start, where it is missing."""
         await bootstrap(self.registry, self.options.version, [*policy(), default_class()])
+        await ensure_service_range(self.registry, self.options.service_range)
         self.ready = True
 
     def close(self) -> None:

@@ -104,7 +104,8 @@ def _log_end(path: Path) -> str:
         lines = path.read_bytes().splitlines()[-80:]
     except OSError:
         return ""
-    text = b"\n".join(line.split(b" ", 3)[-1] for line in lines) + b"\n"
+    rows = [line.split(b" ", 3) for line in lines]
+    text = b"".join(row[-1] + (b"\n" if row[2:3] == [b"F"] else b"") for row in rows)
     return text[-2048:].decode(errors="replace")
 
 

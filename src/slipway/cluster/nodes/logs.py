@@ -49,10 +49,10 @@ class LogWriter:
         self._put(b"".join(out))
 
     def close(self) -> None:
-        """Write what is left without a newline as a last line."""
+        """Write what is left without a newline as a piece of a line, as containerd does."""
         for stream, rest in self._pending.items():
             if rest:
-                self._put(_line(_stamp(self._clock.now()), stream, b"F", rest))
+                self._put(_line(_stamp(self._clock.now()), stream, b"P", rest))
                 self._pending[stream] = b""
         if self._file is not None:
             self._file.close()
@@ -126,8 +126,8 @@ def _tail(lines: list[bytes], count: int) -> list[bytes]:
     """The last `count` whole lines, each with its pieces."""
     kept: list[bytes] = []
     for line in reversed(lines):
-        full = line.split(b" ", 3)[2:3] == [b"F"]
-        if full:
+        ends = line.split(b" ", 3)[2:3] == [b"F"] or (line and not any(kept))
+        if ends:
             if count == 0:
                 break
             count -= 1

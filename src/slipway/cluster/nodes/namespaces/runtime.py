@@ -319,7 +319,8 @@ def _write_files(request: SandboxRequest, address: str) -> None:
     folder = request.folder / "etc"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "hostname").write_text(f"{request.hostname}\n")
-    hosts = _HOSTS + "\t".join((address, *request.own_names)) + "\n"
+    own = "\t".join((address, *request.own_names)) + "\n"
+    hosts = _hosts_of_node() + own if request.host_network else _HOSTS + own
     if request.hosts:
         hosts += "\n# Entries added by HostAliases.\n"
         hosts += "".join(f"{ip}\t" + "\t".join(names) + "\n" for ip, names in request.hosts)
@@ -332,6 +333,14 @@ def _write_files(request: SandboxRequest, address: str) -> None:
         lines.append(f"options {' '.join(request.dns_options)}")
     text = "\n".join(lines) + "\n" if request.nameservers else _host_resolver()
     (folder / "resolv.conf").write_text(text)
+
+
+def _hosts_of_node() -> str:
+    try:
+        text = Path("/etc/hosts").read_text()
+    except OSError:
+        text = ""
+    return f"# Kubernetes-managed hosts file (host network).\n{text.rstrip()}\n"
 
 
 def _host_resolver() -> str:
