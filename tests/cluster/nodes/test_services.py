@@ -13,7 +13,9 @@ import pytest
 
 from slipway.cluster.client.resources import PODS, SERVICES
 from slipway.cluster.nodes import dns_messages as dns
-from slipway.cluster.nodes.services import Door, doors, endpoints
+from slipway.cluster.nodes.doors import Door
+from slipway.cluster.nodes.host_ports import host_doors
+from slipway.cluster.nodes.services import doors, endpoints
 
 Pods = Any
 _ECHO = (
@@ -190,3 +192,42 @@ def test_an_answer_too_long_for_a_datagram_says_so() -> None:
     packet = dns.answer(asked, dns.NO_ERROR, rows, most=dns.LONGEST_DATAGRAM)
     assert len(packet) < dns.LONGEST_DATAGRAM
     assert packet[2] & 0x02, "the truncation flag"
+
+
+async def test_a_host_port_leads_to_the_pod_while_it_runs(namespace_pods: Pods) -> None:
+    pods = namespace_pods
+    ports = [{"containerPort": 8080, "hostPort": 18080}]
+    await pods.create("exposed", {**server(), "ports": ports})
+    status = await pods.ready("exposed")
+    url = f"http://{status['hostIP']}:18080/"
+    assert await until_answered(url) == "exposed"
+    await pods.client.delete(PODS, "exposed", "default", grace_period=0)
+
+    async def refused() -> bool:
+        try:
+            await fetch(url)
+        except OSError:
+            return True
+        return False
+
+    await pods.comes_true(refused)
+
+
+def test_host_ports_are_on_the_nodes_address_or_on_the_one_asked_for() -> None:
+    ports = [
+        {"containerPort": 80, "hostPort": 8080, "protocol": "TCP"},
+        {"containerPort": 53, "hostPort": 8053, "protocol": "UDP", "hostIP": "127.0.0.1"},
+        {"containerPort": 90},
+    ]
+    pod: dict[str, Any] = {
+        "metadata": {"namespace": "a", "name": "b"},
+        "spec": {"containers": [{"ports": ports}]},
+        "status": {"phase": "Running", "podIP": "10.1.0.5", "hostIP": "10.1.0.1"},
+    }
+    found = {door: room.only for door, room in host_doors(pod).items()}
+    assert found == {
+        Door("10.1.0.1", 8080, "TCP"): ("10.1.0.5", 80),
+        Door("127.0.0.1", 8053, "UDP"): ("10.1.0.5", 53),
+    }
+    assert host_doors({**pod, "spec": {**pod["spec"], "hostNetwork": True}}) == {}
+    assert host_doors({**pod, "status": {**pod["status"], "phase": "Succeeded"}}) == {}

@@ -11,7 +11,7 @@ from random import Random
 
 from slipway.cluster.client.client import Client
 from slipway.cluster.client.informer import InformerFactory
-from slipway.cluster.client.resources import ENDPOINT_SLICES, SERVICES
+from slipway.cluster.client.resources import ENDPOINT_SLICES, PODS, SERVICES
 from slipway.cluster.exchange import Identity
 from slipway.cluster.nodes.dns import DnsServer, Zone
 from slipway.cluster.nodes.namespaces.runtime import NamespacesRuntime
@@ -21,6 +21,7 @@ from slipway.cluster.status import StatusError
 logger = logging.getLogger(__name__)
 
 _PROXY = Identity("system:kube-proxy", ("system:authenticated",))
+_NODE = Identity("system:node:network", ("system:nodes", "system:authenticated"))
 _ADMIN = Identity("kubernetes-admin", ("system:masters", "system:authenticated"))
 _DNS = ("kube-system", "kube-dns")
 _AGENT = "kube-proxy/v1.37.0 (linux/amd64) kubernetes/slipway"
@@ -45,8 +46,11 @@ class ClusterNetwork:
         self._admin = connect(_ADMIN, _AGENT)
         self._client = connect(_PROXY, _AGENT)
         self._informers = InformerFactory(self._client)
+        self._node = connect(_NODE, _AGENT)
+        self._of_nodes = InformerFactory(self._node)
         bind = self._bind if runtime is not None else None
-        self._proxy = ServiceProxy(self._informers, bind, self._reach, random, frozenset({_DNS}), nodes)
+        pods = self._of_nodes.informer(PODS) if runtime is not None else None
+        self._proxy = ServiceProxy(self._informers, bind, self._reach, random, frozenset({_DNS}), nodes, pods)
         self._server: DnsServer | None = None
         self._renewal: asyncio.Task[None] | None = None
         self.dns_address = ""
@@ -57,6 +61,7 @@ class ClusterNetwork:
             self._server = DnsServer(Zone(self._informers), self._bind, self.dns_address)
             self._runtime.listeners.append(self)
         self._informers.start()
+        self._of_nodes.start()
         await self._proxy.start()
         if self._server is not None:
             await self._server.start()
@@ -85,8 +90,10 @@ class ClusterNetwork:
             await self._server.stop()
         await self._proxy.stop()
         await self._informers.stop()
+        await self._of_nodes.stop()
         await self._admin.close()
         await self._client.close()
+        await self._node.close()
 
     def api_server(self) -> str:
         """Where the API server really listens, by the endpoints of its Service; empty while it does not."""

@@ -2,8 +2,8 @@
 
 The Services' range is routed to this machine as its own (`namespaces.recipes.make_network`), so that binding one
 listener an address and port is all it takes: no packet filter, no privilege beyond what the pod network needs. NodePorts are
-listened to on loopback and on the nodes' addresses. While a Service has no endpoints nobody listens, so that its clients are refused, as by the packet
-filter of a real node.
+listened to on loopback and on the nodes' addresses, host ports of pods on their node's. While a Service has no endpoints
+nobody listens, so that its clients are refused, as by the packet filter of a real node.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from slipway.cluster.client.informer import InformerFactory
-from slipway.cluster.client.objects import labels_of, name_of, namespace_of
+from slipway.cluster.client.informer import Informer, InformerFactory
+from slipway.cluster.client.objects import labels_of, name_of, namespace_of, uid_of
 from slipway.cluster.client.resources import ENDPOINT_SLICES, SERVICES
+from slipway.cluster.nodes.doors import Door, Room
+from slipway.cluster.nodes.host_ports import has_host_ports, host_doors
 
 logger = logging.getLogger(__name__)
 
@@ -33,26 +35,6 @@ _CHUNK = 128 * 1024
 _CONNECT = 5.0  # seconds
 _ATTEMPTS = 3
 _UDP_IDLE = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Door:
-    """Where a port of a Service is listened to."""
-
-    address: str
-    port: int
-    protocol: str
-
-
-@dataclass(slots=True)
-class Room:
-    """What lies behind a door. `sticky` sends one client always to one endpoint."""
-
-    namespace: str
-    service: str
-    port_name: str
-    sticky: bool
-    next: int = 0
 
 
 @dataclass(slots=True)
@@ -116,8 +98,8 @@ class _Pair:
 
 
 class ServiceProxy:
-    """`skipped` are Services that somebody else answers for, `nodes` the nodes' addresses. Without `bind` there are
-    NodePorts of loopback only."""
+    """`skipped` are Services that somebody else answers for, `nodes` the nodes' addresses, `pods` those
+    whose host ports are opened. Without `bind` there are NodePorts of loopback only."""
 
     def __init__(
         self,
@@ -127,9 +109,12 @@ class ServiceProxy:
         random: Random,
         skipped: frozenset[tuple[str, str]] = frozenset(),
         nodes: Sequence[str] = (),
+        pods: Informer | None = None,
     ) -> None:
         self._services = informers.informer(SERVICES)
         self._slices = informers.informer(ENDPOINT_SLICES)
+        self._pods = pods
+        self._exposed: dict[str, dict[Door, Room]] = {}  # the doors of pods, by uid
         self._bind = bind
         self._reach = reach
         self._random = random
@@ -145,6 +130,8 @@ class ServiceProxy:
         self._slices.add_index("service", _service_of)
         for informer in (self._services, self._slices):
             informer.add_handler(lambda old, new: self._dirty.set())
+        if self._pods is not None:
+            self._pods.add_handler(self._pod_changed)
         self._dirty.set()
         await self._slices.wait_synced()
         await self._services.wait_synced()
@@ -168,6 +155,17 @@ class ServiceProxy:
         self._refused.clear()
         self._dirty.set()
 
+    def _pod_changed(self, old: Object | None, new: Object | None) -> None:
+        pod = new or old or {}
+        if not has_host_ports(pod):
+            return
+        found = host_doors(new) if new is not None else {}
+        if found != self._exposed.get(uid_of(pod), {}):
+            self._exposed[uid_of(pod)] = found
+            self._dirty.set()
+        if new is None:
+            self._exposed.pop(uid_of(pod), None)
+
     async def _run(self) -> None:
         while True:
             await self._dirty.wait()
@@ -182,6 +180,8 @@ class ServiceProxy:
                 wanted |= {
                     door: room for door, room in doors(service, self._nodes).items() if self._endpoints(room)
                 }
+        for found in self._exposed.values():
+            wanted |= found
         for door in [door for door in self._open if door not in wanted]:
             self._open.pop(door).stop()
         self._refused &= set(wanted)
@@ -204,9 +204,7 @@ class ServiceProxy:
             else:
                 bound = await self._bind(door.address, door.port, udp)
         except OSError as error:
-            logger.warning(
-                "Service %s/%s: %s:%s: %s", room.namespace, room.service, door.address, door.port, error
-            )
+            logger.warning("%s/%s: %s:%s: %s", room.namespace, room.service, door.address, door.port, error)
             self._refused.add(door)
             return
         opened = _Open(room, lambda: None)
@@ -264,6 +262,8 @@ class ServiceProxy:
         return found[(room.next + self._random.randrange(len(found))) % len(found)]
 
     def _endpoints(self, room: Room) -> list[tuple[str, int]]:
+        if room.only is not None:
+            return [room.only]
         slices = self._slices.indexed("service", f"{room.namespace}/{room.service}")
         return endpoints(slices, room.port_name)
 
