@@ -259,3 +259,9 @@ def test_bytes_that_are_no_base64_are_refused_where_go_refuses_them(text: str, a
 )
 def test_bytes_are_stored_in_their_one_spelling(text: str, one: str) -> None:
     assert decode({"data": {"k": text}}, "", "v1", "Secret").obj["data"] == {"k": one}
+
+
+def test_moments_of_the_first_years_keep_the_four_digits_of_their_year() -> None:
+    times = {"acquireTime": "0001-01-01T00:00:02.000000Z", "renewTime": "0987-01-01T00:00:02.000000Z"}
+    lease = {"metadata": {"name": "a", "creationTimestamp": "0001-01-01T00:00:00Z"}, "spec": times}
+    assert decode(lease, "coordination.k8s.io", "v1", "Lease").obj["spec"] == times
