@@ -6,6 +6,7 @@ import base64
 import datetime
 from typing import Any
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -184,3 +185,23 @@ async def test_a_pod_whose_certificate_is_denied_is_told_why_and_held(process_po
 
     await process_pods.comes_true(told)
     assert len((await process_pods.client.list(POD_CERTIFICATE_REQUESTS, "default"))["items"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("security", "said"),
+    [
+        ({"runAsUser": 1000}, "600 1000 0"),
+        ({"fsGroup": 10000}, "640 0 10000"),
+        ({"runAsUser": 1000, "fsGroup": 10000}, "640 1000 10000"),
+        ({}, "644 0 0"),
+    ],
+)
+async def test_a_token_is_for_the_user_or_the_group_of_the_pod_alone(
+    namespace_pods: Pods, security: dict[str, int], said: str
+) -> None:
+    source = {"serviceAccountToken": {"path": "token"}}
+    script = "stat -L -c '%a %u %g' /slipway-pki/token; cat /slipway-pki/token | wc -l"
+    text = await namespace_pods.output(
+        "reader", shell(script), volumes=projected(source), securityContext=security
+    )
+    assert text == f"{said}\n0\n"

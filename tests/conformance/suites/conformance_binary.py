@@ -28,6 +28,7 @@ import yaml
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[2]
+MESSAGE_LENGTH = 120  # of what a spec says when it skips itself
 TIME_LIMIT = 7200  # seconds that the specs of one SIG may take
 BAD = {"failed", "panicked", "interrupted", "timedout", "aborted"}
 
@@ -103,7 +104,9 @@ def read_report(sig: Sig, path: Path, seconds: float = 0.0) -> Outcome:
                 messages[name] = left_out.reason
                 continue
             states[name] = "failed" if spec["State"] in BAD else spec["State"]
-            messages[name] = (spec.get("Failure") or {}).get("Message", "")
+            messages[name] = (
+                (spec.get("Failure") or {}).get("Message", "").partition("\n")[0][:MESSAGE_LENGTH]
+            )
     return Outcome(sig, states, messages, seconds)
 
 

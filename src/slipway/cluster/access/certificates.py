@@ -19,6 +19,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 # A clock that is a little behind must not find a certificate that is not valid yet.
 _LEEWAY = datetime.timedelta(hours=1)
+_LEEWAY_OF_REQUESTS = datetime.timedelta(
+    minutes=5
+)  # as kube-controller-manager's signers: these may be short
 _YEAR = datetime.timedelta(days=365)
 
 
@@ -47,8 +50,8 @@ def _pem(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> KeyP
 
 
 class CertificateAuthority:
-    """Signs with one EC P-256 key. `now` gives certificates their validity, so real time is right here even in
-    virtual time: TLS libraries look at the machine's clock."""
+    """Signs with one EC P-256 key. `now` gives certificates their validity; real time is right here even in virtual
+    time: TLS libraries look at the machine's clock."""
 
     def __init__(self, pair: KeyPair, now: datetime.datetime) -> None:
         self.pair = pair
@@ -92,7 +95,7 @@ class CertificateAuthority:
                 alternatives.append(x509.DNSName(name))
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
-            self._builder(_name(names[0]), key.public_key(), _YEAR)
+            self._builder(_name(names[0]), key.public_key(), *self._year())
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .sign(self._key, hashes.SHA256())
@@ -103,14 +106,17 @@ class CertificateAuthority:
         """A client certificate: the common name is the user, organisations are the groups."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
-            self._builder(_name(user, groups), key.public_key(), _YEAR)
+            self._builder(_name(user, groups), key.public_key(), *self._year())
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         return _pem(certificate, key)
 
-    def sign_request(self, request_pem: bytes, *, seconds: int, usages: Sequence[str]) -> bytes:
-        """The certificate for a PEM certificate request (certificates.k8s.io); ValueError if it is not one."""
+    def sign_request(
+        self, request_pem: bytes, *, seconds: int, usages: Sequence[str], now: datetime.datetime
+    ) -> bytes:
+        """The certificate for a PEM certificate request (certificates.k8s.io), good for so many seconds from `now`;
+        ValueError if it is not one."""
         request = x509.load_pem_x509_csr(request_pem)
         if not request.is_signature_valid:
             raise ValueError("the signature of the certificate request is not valid")
@@ -118,7 +124,8 @@ class CertificateAuthority:
             "client auth": ExtendedKeyUsageOID.CLIENT_AUTH,
             "server auth": ExtendedKeyUsageOID.SERVER_AUTH,
         }
-        builder = self._builder(request.subject, request.public_key(), datetime.timedelta(seconds=seconds))
+        start, end = now - _LEEWAY_OF_REQUESTS, now + datetime.timedelta(seconds=seconds)
+        builder = self._builder(request.subject, request.public_key(), start, end)
         wanted = [extended[usage] for usage in usages if usage in extended]
         if wanted:
             builder = builder.add_extension(x509.ExtendedKeyUsage(wanted), critical=False)
@@ -127,8 +134,11 @@ class CertificateAuthority:
                 builder = builder.add_extension(extension.value, critical=extension.critical)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
+    def _year(self) -> tuple[datetime.datetime, datetime.datetime]:
+        return self._now - _LEEWAY, self._now + _YEAR
+
     def _builder(
-        self, subject: x509.Name, public_key: object, validity: datetime.timedelta
+        self, subject: x509.Name, public_key: object, start: datetime.datetime, end: datetime.datetime
     ) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
@@ -136,8 +146,8 @@ class CertificateAuthority:
             .issuer_name(self._certificate.subject)
             .public_key(public_key)  # type: ignore[arg-type]  # any key that a request may hold
             .serial_number(x509.random_serial_number())
-            .not_valid_before(self._now - _LEEWAY)
-            .not_valid_after(self._now + validity)
+            .not_valid_before(start)
+            .not_valid_after(end)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs=False), critical=True)
             .add_extension(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -52,7 +53,10 @@ def controllers(
 
     def sign(request: bytes, usages: list[str], seconds: int | None) -> bytes:
         assert authority is not None
-        return authority.sign_request(request, seconds=seconds or _CERTIFICATE_LIFETIME, usages=usages)
+        now = datetime.datetime.now(datetime.UTC)
+        return authority.sign_request(
+            request, seconds=seconds or _CERTIFICATE_LIFETIME, usages=usages, now=now
+        )
 
     settings = Settings(
         ca_bundle=authority.certificate.decode() if authority else "",

@@ -12,7 +12,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ MintToken = Callable[[Object, str, int], Awaitable[str]]
 
 _FILES = ("configMap", "secret", "downwardAPI", "projected")
 _DEFAULT_MODE = 0o644
+_CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 
 
 class MountError(Exception):
@@ -48,8 +49,11 @@ class MountError(Exception):
 
 @dataclass(slots=True)
 class File:
+    """`owner` is a user of the pod's, where that one alone is to read it."""
+
     data: bytes
     mode: int
+    owner: int | None = None
 
 
 @dataclass(slots=True)
@@ -173,7 +177,7 @@ class Volumes:
             for kind, words in source.items():
                 if kind == "podCertificate":
                     issued = await self.certificates.files(pod, name, index, words)
-                    files |= {path: File(data, mode) for path, data in issued.items()}
+                    files |= {path: _credential(pod, data, mode) for path, data in issued.items()}
                 else:
                     files |= await self._source(pod, name, kind, words, mode)
         return files
@@ -189,9 +193,9 @@ class Volumes:
             seconds = int(words.get("expirationSeconds") or 3600)
             token = await self.mint(pod, words.get("audience") or "", seconds)
             self.token_lifetime = min(seconds, self.token_lifetime or seconds)
-            return {words["path"]: File(token.encode(), 0o644 if mode == _DEFAULT_MODE else mode)}
+            return {words["path"]: _credential(pod, token.encode(), mode)}
         if kind == "clusterTrustBundle":
-            return {words["path"]: File(await anchors(words, self.bundles), mode)}
+            return {words["path"]: _credential(pod, await anchors(words, self.bundles), mode)}
         raise MountError(volume, f"projected source {kind} is not served by this node")
 
     def _downward(self, pod: Object, item: Object, mode: int) -> File:
@@ -231,7 +235,7 @@ def write_atomically(root: Path, files: Mapping[str, File], group: int | None = 
     """Make `root` hold exactly these files; a reader sees the old ones or the new ones. `group` may read them."""
     root.mkdir(parents=True, exist_ok=True)
     if group is not None:
-        files = {path: File(file.data, file.mode | 0o440) for path, file in files.items()}
+        files = {path: replace(file, mode=file.mode | 0o440) for path, file in files.items()}
     current = root / "..data"
     if current.exists() and _same(current, files):
         return
@@ -246,6 +250,8 @@ def write_atomically(root: Path, files: Mapping[str, File], group: int | None = 
         place.write_bytes(file.data)
         if group is not None:
             _give_to_group(place, group)
+        if file.owner is not None:
+            os.chown(place, file.owner, -1)
         place.chmod(file.mode)
     pointer = root / "..data_tmp"
     pointer.unlink(missing_ok=True)
@@ -271,6 +277,24 @@ def _same(current: Path, files: Mapping[str, File]) -> bool:
         path.read_bytes() == files[name].data and (path.stat().st_mode & 0o7777) == files[name].mode
         for name, path in there.items()
     )
+
+
+def _credential(pod: Object, data: bytes, mode: int) -> File:
+    """Where all containers run as one user, or the pod has an fsGroup, only these read it; for that the file has to
+    be given away, which needs root's rights."""
+    user = _only_user(pod["spec"])
+    if os.geteuid() != 0 or (
+        user is None and (pod["spec"].get("securityContext") or {}).get("fsGroup") is None
+    ):
+        return File(data, mode)
+    return File(data, 0o600, user)
+
+
+def _only_user(spec: Object) -> int | None:
+    of_pod = (spec.get("securityContext") or {}).get("runAsUser")
+    containers = [row for name in _CONTAINERS for row in spec.get(name) or ()]
+    users = {(row.get("securityContext") or {}).get("runAsUser", of_pod) for row in containers}
+    return users.pop() if len(users) == 1 else None
 
 
 def _memory_size(pod: Object, words: Object, allocatable: Mapping[str, str]) -> int:
