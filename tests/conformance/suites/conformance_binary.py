@@ -194,7 +194,7 @@ def play(sig: Sig, arguments: argparse.Namespace) -> Outcome:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """Markdown: a row for each SIG, then each spec that failed, and how many were left out for which reason."""
+    """Markdown: a row for each SIG; each spec that failed or waits for another issue; how many were left out, and why."""
     lines = [
         "| SIG | Specs | Passed | Failed | Skipped by themselves | Left out | Later issue | Seconds | Wanted |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -216,10 +216,12 @@ def _remarks(outcome: Outcome) -> list[str]:
     for name in outcome.bad:
         reasons = [why for part, why in outcome.sig.failures.items() if part in name]
         lines.append(f"- failed: `{name}`: {reasons[0] if reasons else 'not looked into yet'}")
+    waiting = sorted(name for name, state in outcome.states.items() if state == "later")
+    lines += [f"- later: `{name}`: {outcome.messages[name]}" for name in waiting]
     reasons_of = Counter(
         (state, outcome.messages[name])
         for name, state in outcome.states.items()
-        if state in {"left out", "later", "skipped"}
+        if state in {"left out", "skipped"}
     )
     for (state, reason), count in sorted(reasons_of.items()):
         lines.append(f"- {count} {state}: {reason}")

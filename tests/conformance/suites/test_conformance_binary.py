@@ -82,7 +82,7 @@ def test_a_report_tells_apart_what_failed_what_skipped_itself_and_what_was_left_
     assert "| auth | 5 | 1 | 1 | 1 | 1 | 1 | 2 | 1 |" in shown
     assert "- failed: `[sig-auth] Accounts bad`: not looked into yet" in shown
     assert "- 1 left out: no cloud here" in shown
-    assert "- 1 later: not enforced" in shown
+    assert "- later: `[sig-auth] Accounts has a quota`: not enforced" in shown
     assert "- 1 skipped: by itself said why" in shown
 
 
