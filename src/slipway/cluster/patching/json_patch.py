@@ -18,9 +18,8 @@ from slipway.cluster.schema.json_bodies import too_deep
 from slipway.cluster.status import StatusError, bad_request
 
 MAXIMUM_OPERATIONS = 10000
-MAXIMUM_COPIED = (
-    3 * 1024 * 1024
-)  # bytes of JSON in all that a patch may copy: a few copies of copies fill the memory
+# Bytes of JSON in all that a patch may copy: a few copies of copies fill the memory.
+MAXIMUM_COPIED = 3 * 1024 * 1024
 
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _KNOWN = ("op", "path", "from", "value")

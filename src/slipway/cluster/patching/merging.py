@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from slipway.cluster.patching.fields import FieldSet, field_element
@@ -43,7 +44,7 @@ def _merge_lists(old: list[Any], config: list[Any], shape: Shape) -> list[Any]:
     for element, item in left:
         before[element] = None if element in before else item  # items that come twice do not merge
     after = dict(right)
-    shared = [element for element in after if element in before]
+    shared = deque(element for element in after if element in before)
     taken: set[str] = set()
     merged: list[Any] = []
 
@@ -59,7 +60,8 @@ def _merge_lists(old: list[Any], config: list[Any], shape: Shape) -> list[Any]:
             if element == right[j][0]:
                 taken.add(element)
                 take(element, before[element], after[element])
-                i, j, shared = i + 1, j + 1, shared[1:]
+                shared.popleft()
+                i, j = i + 1, j + 1
                 continue
             if element in after and shared and shared[0] != element:
                 i += 1  # a shared item, but not the one whose turn it is
@@ -78,7 +80,7 @@ def _merge_lists(old: list[Any], config: list[Any], shape: Shape) -> list[Any]:
             take(element, before.get(element, ABSENT), after[element])
             j += 1
             if shared and shared[0] == element:
-                shared = shared[1:]
+                shared.popleft()
     return merged
 
 

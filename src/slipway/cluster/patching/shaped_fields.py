@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from slipway.cluster.patching.fields import FieldSet, Path, field_element
@@ -28,10 +29,10 @@ def _collect(value: Any, shape: Shape, path: Path, found: FieldSet) -> None:
                 found.insert(below)
     elif form == "list" and isinstance(value, list):
         items = [(element_of(shape, item), item) for item in value]
-        elements = [element for element, _ in items]
+        times = Counter(element for element, _ in items)
         for element, item in items:
             found.insert((*path, element))
-            if elements.count(element) == 1:
+            if times[element] == 1:
                 _collect(item, items_of(shape), (*path, element), found)
 
 

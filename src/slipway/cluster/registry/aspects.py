@@ -27,7 +27,6 @@ def only_part(definition: Definition, subresource: str, obj: Object, old: Object
     match subresource:
         case "status":
             if definition.resource.custom:
-                merged = {**obj}
                 metadata = {**old["metadata"]}
                 _copy(metadata, obj["metadata"], _MANAGED)
                 merged = {**old, "metadata": metadata}

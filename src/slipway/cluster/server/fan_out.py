@@ -36,10 +36,8 @@ class FanOut:
         self._rested = 0.0  # by the loop's time
 
     def feed(self, definition: Definition, prefix: str) -> Feed:
-        key = (
-            id(definition),
-            prefix,
-        )  # a CRD that changes gets a new definition; the feed keeps the old one alive
+        # A CRD that changes gets a new definition; the feed keeps the old one alive.
+        key = (id(definition), prefix)
         feed = self._feeds.get(key)
         if feed is None:
             feed = self._feeds[key] = Feed(self, self._store, definition, prefix)
