@@ -249,3 +249,11 @@ async def test_reviews_have_no_table(form: str, status: int) -> None:
         body = json.dumps({"spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}}).encode()
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         assert (await cluster.plane.api.handle(Request("POST", path, "", headers, body))).status == status
+
+
+async def test_a_gated_pod_says_from_the_start_that_it_is_not_scheduled(client: Client) -> None:
+    spec = {"containers": [{"name": "c", "image": "i"}], "schedulingGates": [{"name": "example.com/wait"}]}
+    made = await client.create(PODS, {"metadata": METADATA, "spec": spec})
+    (row,) = made["status"]["conditions"]
+    assert (row["type"], row["status"], row["reason"]) == ("PodScheduled", "False", "SchedulingGated")
+    assert row["message"] == "Scheduling is blocked due to non-empty scheduling gates"

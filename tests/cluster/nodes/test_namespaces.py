@@ -75,6 +75,7 @@ async def limits_hold(pods: Pods) -> None:
     row = said((await pods.run("usual", "cat", "/proc/self/status"))[1])
     assert row["NoNewPrivs"] == "0"
     assert int(row["CapEff"], 16) == 0xA80425FB, "what containerd gives"
+    assert (await pods.run("usual", "sh", "-c", "echo 60 > /proc/sys/vm/swappiness"))[0] != 0
     row = said((await pods.run("mighty", "cat", "/proc/self/status"))[1])
     assert int(row["CapEff"], 16) & 1 << 21  # SYS_ADMIN
 

@@ -104,6 +104,13 @@ async def test_containers_have_their_own_processes_unless_the_pod_shares_them(na
     # What people write to the first process's output is in the log.
     await line(pods, "apart", "sh", "-c", "echo from an exec > /proc/1/fd/1")
     assert await pods.logged("apart", "from an exec\n")
+    own = {"securityContext": {"runAsUser": 1234, "capabilities": {"drop": ["ALL"]}}}
+    await pods.create("user", {"command": ["sleep", "1000"], **own})
+    await pods.running("user")
+    await line(pods, "user", "sh", "-c", "echo from a user > /proc/1/fd/1; kill 1")
+    assert await pods.logged("user", "from a user\n")
+    status = await pods.over("user")
+    assert status["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 143
 
 
 async def sees_the_host(pods: Pods) -> None:

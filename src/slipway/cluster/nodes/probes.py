@@ -11,6 +11,7 @@ from typing import Any
 
 from slipway.cluster.exchange import Duplex
 from slipway.cluster.kubelet import Session, StreamError
+from slipway.cluster.nodes.grpc_health import GrpcError, health
 
 Object = dict[str, Any]
 _MOST_OUTPUT = 10 * 1024
@@ -63,7 +64,7 @@ async def ask(probe: Object, target: Target) -> tuple[bool, str]:
             if "tcpSocket" in probe:
                 return await _tcp(probe["tcpSocket"], target)
             if "grpc" in probe:
-                return await _tcp({"port": probe["grpc"]["port"]}, target)
+                return await _grpc(probe["grpc"], target)
     except TimeoutError:
         if "exec" in probe:
             return False, f"command timed out: {' '.join(probe['exec'].get('command') or ())!r}"
@@ -72,6 +73,8 @@ async def ask(probe: Object, target: Target) -> tuple[bool, str]:
                 f'Get "{_url(probe["httpGet"], target)}": context deadline exceeded'
                 " (Client.Timeout exceeded while awaiting headers)"
             )
+        if "grpc" in probe:
+            return False, f"timeout: health rpc did not complete within {probe.get('timeoutSeconds') or 1}s"
         return False, "timeout: failed to connect service within the probe's timeout"
     return False, "the probe names no way to ask"
 
@@ -116,6 +119,24 @@ async def _tcp(words: Object, target: Target) -> tuple[bool, str]:
         return False, _refused(words, target, error)
     await connection.close()
     return True, ""
+
+
+async def _grpc(words: Object, target: Target) -> tuple[bool, str]:
+    if not target.encrypted:  # nor does a simulated pod speak gRPC
+        return await _tcp(words, target)
+    place, service = f"{target.host}:{words['port']}", words.get("service") or ""
+    try:
+        connection = await target.connect(target.host, words["port"])
+    except OSError as error:
+        return False, f'error: failed to connect service at "{place}": {_refused(words, target, error)}'
+    try:
+        status = await health(connection, place, service)
+    except (OSError, GrpcError) as error:
+        return False, f"error: health rpc probe failed: {error}"
+    finally:
+        await connection.close()
+    good = status == "SERVING"
+    return good, "service healthy" if good else f'service unhealthy (responded with "{status}")'
 
 
 def _refused(words: Object, target: Target, error: Exception) -> str:

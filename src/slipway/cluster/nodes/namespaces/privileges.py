@@ -5,12 +5,14 @@ Runs in the helper process, in the child that becomes the program. Standard libr
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 from slipway.cluster.nodes.namespaces import kernel
-from slipway.cluster.nodes.spawning.process import prctl
+from slipway.cluster.nodes.spawning.process import PR_SET_PDEATHSIG, drop_privileges, prctl
 
-PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
+PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 4, 24, 38
 # By number, as in linux/capability.h.
 CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
@@ -53,16 +55,19 @@ def give_up(request: dict[str, Any]) -> None:
         prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
-def give_up_at_once(request: dict[str, Any]) -> None:
-    """The same for a process that starts no program: who may look at it has to have as many rights as it has.
-
-    What it needs to hand signals on it keeps, if the program is another user's.
-    """
-    if request["privileged"]:
-        return
-    keep = kept(request) | ({"KILL"} if request.get("uid") else set())
-    with open("/proc/self/status") as file:
-        row = next(line for line in file if line.startswith("CapPrm:"))
-    has = int(row.split()[1], 16)
-    numbers = [number for number, name in enumerate(CAPABILITIES) if name in keep and has >> number & 1]
-    kernel.limit_capabilities(numbers)
+def be_no_more_than_the_program(request: dict[str, Any]) -> None:
+    """For a container's first process, which starts the program and stays: the same user and rights at once, or the
+    program may not look at what it takes for itself in /proc."""
+    give_up(request)
+    if not request["rootless"]:  # where there is one user, whom the program only calls by another name
+        drop_privileges(request)
+    if os.geteuid() == 0:
+        keep = kept(request)
+        with open("/proc/self/status") as file:
+            row = next(line for line in file if line.startswith("CapPrm:"))
+        has = int(row.split()[1], 16)
+        numbers = [number for number, name in enumerate(CAPABILITIES) if name in keep and has >> number & 1]
+        kernel.limit_capabilities(numbers)
+    # Both of which a change of credentials has cleared.
+    prctl(PR_SET_DUMPABLE, 1)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -6,6 +6,7 @@ step into other namespaces and back. Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import signal
@@ -140,8 +141,9 @@ def _container(request: Request, descriptors: list[int]) -> NoReturn:
         report(descriptors[3], error, request)
         os._exit(128)
     first_process.keep_output(streams)
-    privileges.give_up_at_once(request)
     kernel.set_title(["init", request["mark"]], "init")
+    with contextlib.suppress(OSError):
+        privileges.be_no_more_than_the_program(request)
     os._exit(first_process.reap(program))
 
 

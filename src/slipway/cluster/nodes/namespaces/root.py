@@ -17,6 +17,8 @@ from slipway.cluster.nodes.namespaces import kernel
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 # Of the host's root, these are the container's own.
 _HIDDEN = ("/tmp", "/run")
+# Where the whole machine is set up: only a privileged container may.
+_READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _NOT_FILES = ("/proc", "/sys", "/dev", "/run", "/tmp", "/etc")
 _FILE_SYSTEMS = {
     "ext2", "ext3", "ext4", "xfs", "btrfs", "overlay", "zfs", "f2fs", "9p", "virtiofs", "nfs", "nfs4", "squashfs",
@@ -39,7 +41,7 @@ def enter(request: dict[str, Any]) -> None:
         _overlay(["/"] if host else request["layers"][::-1], base, root)
     for path in disks:
         _bind(path, root + path)
-    _system_folders(root)
+    _system_folders(root, privileged=request["privileged"])
     if host:
         for path in _HIDDEN:
             kernel.mount("tmpfs", root + path, "tmpfs", kernel.NOSUID | kernel.NODEV, "mode=1777")
@@ -114,7 +116,7 @@ def _bind(source: str, target: str) -> None:
         kernel.mount(source, target, "", kernel.BIND | kernel.REC)
 
 
-def _system_folders(root: str) -> None:
+def _system_folders(root: str, *, privileged: bool) -> None:
     for name in ("proc", "sys", "dev", "tmp", "run", "etc"):
         os.makedirs(f"{root}/{name}", exist_ok=True)
     quiet = kernel.NOSUID | kernel.NODEV | kernel.NOEXEC
@@ -122,12 +124,18 @@ def _system_folders(root: str) -> None:
         kernel.mount("proc", f"{root}/proc", "proc", quiet)
     except OSError:  # a user namespace within a container whose own /proc is partly hidden
         kernel.mount("/proc", f"{root}/proc", "", kernel.BIND | kernel.REC)
+    for path in () if privileged else _READ_ONLY:
+        with contextlib.suppress(OSError):  # not every kernel has each
+            kernel.mount(f"{root}{path}", f"{root}{path}", "", kernel.BIND | kernel.REC)
+            kernel.make_read_only(f"{root}{path}")
     try:
-        kernel.mount("sysfs", f"{root}/sys", "sysfs", quiet | kernel.RDONLY)
+        kernel.mount("sysfs", f"{root}/sys", "sysfs", quiet | (0 if privileged else kernel.RDONLY))
     except OSError:
         with contextlib.suppress(OSError):
             kernel.mount("/sys", f"{root}/sys", "", kernel.BIND | kernel.REC)
     _devices(f"{root}/dev")
+    if privileged:
+        _host_devices(f"{root}/dev")
 
 
 def _devices(dev: str) -> None:
@@ -147,6 +155,17 @@ def _devices(dev: str) -> None:
     }
     for name, target in {**links, "stderr": "/proc/self/fd/2"}.items():
         os.symlink(target, f"{dev}/{name}")
+
+
+def _host_devices(dev: str) -> None:
+    """A privileged container has every device of the host."""
+    for entry in os.scandir("/dev"):
+        kind = entry.stat(follow_symlinks=False).st_mode
+        place = f"{dev}/{entry.name}"
+        if (stat.S_ISCHR(kind) or stat.S_ISBLK(kind)) and not os.path.lexists(place):
+            os.close(os.open(place, os.O_CREAT | os.O_WRONLY, 0o666))
+            with contextlib.suppress(OSError):
+                kernel.mount(entry.path, place, "", kernel.BIND)
 
 
 def _terminals(place: str) -> None:

@@ -12,13 +12,23 @@ if TYPE_CHECKING:
     from slipway.cluster.registry.registry import Registry
 
 Object = dict[str, Any]
+_GATED = {
+    "type": "PodScheduled",
+    "status": "False",
+    "lastProbeTime": None,
+    "reason": "SchedulingGated",
+    "message": "Scheduling is blocked due to non-empty scheduling gates",
+}
 
 
 class PodStrategy(Strategy):
     """A pod lingers for its grace period, unless nothing runs it."""
 
     def prepare_create(self, registry: Registry, call: Call, obj: Object) -> None:
-        obj["status"] = {"phase": "Pending", "qosClass": quality_of_service(obj.get("spec") or {})}
+        spec = obj.get("spec") or {}
+        obj["status"] = {"phase": "Pending", "qosClass": quality_of_service(spec)}
+        if spec.get("schedulingGates"):
+            obj["status"]["conditions"] = [{**_GATED, "lastTransitionTime": registry.clock.timestamp()}]
 
     def prepare_update(self, registry: Registry, call: Call, obj: Object, old: Object) -> None:
         obj["status"] = old.get("status", {})
