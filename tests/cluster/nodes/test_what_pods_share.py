@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from slipway.cluster.client.client import PatchType
 from slipway.cluster.client.resources import PODS
 from slipway.cluster.nodes.runtimes import namespaces_possible
 
@@ -185,3 +186,39 @@ async def test_containers_of_a_pod_share_their_dev_shm(namespace_pods: Pods) -> 
         return await line(pods, "shm", "ls", "/dev/shm") == "left\n"
 
     await pods.comes_true(shared)
+
+
+async def test_an_ephemeral_container_sees_the_processes_of_its_target(namespace_pods: Pods) -> None:
+    pods, mark = namespace_pods, f"7{os.getpid()}"
+    await pods.create("looked", shell(f"sleep {mark}1; true"), shell(f"sleep {mark}2; true", name="other"))
+    await pods.running("looked")
+    row = {"image": "busybox", "command": ["sleep", f"{mark}3"], "targetContainerName": "main"}
+    for name, target in (("look", "main"), ("blind", "nobody")):
+        debug = {**row, "name": name, "targetContainerName": target}
+        await pods.client.patch(
+            PODS,
+            "looked",
+            "default",
+            {"spec": {"ephemeralContainers": [debug]}},
+            PatchType.STRATEGIC,
+            subresource="ephemeralcontainers",
+        )
+        await pods.until("looked", lambda status: has_begun(status, name))  # noqa: B023
+    session = await pods.kubelet.exec(
+        "default", "looked", "look", ["ps", "-eo", "args"], stdin=False, tty=False
+    )
+    table = b"".join([data async for data in session.stdout()]).decode()
+    assert f"sleep {mark}1" in table
+    assert f"sleep {mark}2" not in table
+    status = await pods.until("looked", lambda status: len(status["ephemeralContainerStatuses"]) == 2)
+    blind = next(row for row in status["ephemeralContainerStatuses"] if row["name"] == "blind")
+    assert blind["state"]["waiting"] == {
+        "reason": "CreateContainerConfigError",
+        "message": "unable to find target container nobody",
+    }
+
+
+def has_begun(status: dict[str, Any], name: str) -> bool:
+    """Whether an ephemeral container runs, or says why it does not."""
+    rows = [row for row in status.get("ephemeralContainerStatuses", ()) if row["name"] == name]
+    return any("running" in row["state"] or "message" in row["state"].get("waiting", {}) for row in rows)

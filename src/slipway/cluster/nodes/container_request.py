@@ -58,6 +58,7 @@ async def container_request(
         working_dir=expand(container.get("workingDir") or "", given) or image.working_dir or "/",
         log=around.log(pod, container["name"], attempt),
         kind=next(kind for kind, row in container_specs(pod) if row["name"] == container["name"]).value,
+        target=container.get("targetContainerName") or "",
         mounts=mounts,
         user=user,
         group=group,

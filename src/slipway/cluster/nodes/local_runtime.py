@@ -12,7 +12,7 @@ import pty
 import signal
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -20,6 +20,7 @@ from random import Random
 from slipway.cluster.clock import Clock
 from slipway.cluster.exchange import Duplex
 from slipway.cluster.kubelet import Session, StreamError
+from slipway.cluster.nodes.ignored_fields import BY_ALL
 from slipway.cluster.nodes.leftovers import Owner, end_processes
 from slipway.cluster.nodes.logs import LogWriter
 from slipway.cluster.nodes.runtime import (
@@ -122,6 +123,7 @@ class LocalRuntime(ABC):
     real = True
     # Whether SIGKILL goes to the whole process group; other signals are for the program alone, as in a container.
     kills_group = True
+    ignores: Collection[str] = BY_ALL
     terminals_inside = False  # whether containers have a /dev/pts of their own
 
     def __init__(self, cluster: str, clock: Clock, random: Random, wrap: Sequence[str] = ()) -> None:

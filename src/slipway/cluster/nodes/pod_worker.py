@@ -19,6 +19,7 @@ from slipway.cluster.client.objects import object_reference
 from slipway.cluster.client.resources import PODS, SERVICE_ACCOUNTS
 from slipway.cluster.nodes.container_environment import ConfigError
 from slipway.cluster.nodes.container_request import container_request, sandbox_request, termination_message
+from slipway.cluster.nodes.ignored_fields import ignored_fields
 from slipway.cluster.nodes.image_pull import image_of, no_image
 from slipway.cluster.nodes.images import ImageError
 from slipway.cluster.nodes.local_storage import Usage, disk_volumes, excess, is_limited, size_of
@@ -286,10 +287,18 @@ class PodWorker:
             self._prepare_later()
         finally:
             state.preparing = False
+        if state.sandbox is not None:
+            self._say_what_is_ignored()
         if self.volumes.token_lifetime is not None:
             self.begin(self._renew_tokens)
         if self.volumes.certificates.next_look() is not None and state.sandbox is not None:
             self.begin(self._renew_certificates)
+
+    def _say_what_is_ignored(self) -> None:
+        fields = ignored_fields(self.pod, self.around.runtime.ignores)
+        if fields:
+            message = f"Not heeded by the runtime of this node: {', '.join(fields)}"
+            self.event("Warning", "FieldsIgnored", message)
 
     def _prepare_later(self) -> None:
         state = self.state

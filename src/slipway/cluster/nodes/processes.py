@@ -18,6 +18,7 @@ from pathlib import Path
 from random import Random
 
 from slipway.cluster.clock import Clock
+from slipway.cluster.nodes.ignored_fields import AS_PROCESSES, AS_PROCESSES_WITHOUT_ROOT
 from slipway.cluster.nodes.local_runtime import LocalRuntime, Running
 from slipway.cluster.nodes.runtime import ContainerRequest, Mount, Sandbox, SandboxRequest
 
@@ -28,6 +29,7 @@ class ProcessRuntime(LocalRuntime):
     def __init__(self, cluster: str, clock: Clock, random: Random) -> None:
         super().__init__(cluster, clock, random)
         self._folders: dict[str, Path] = {}
+        self.ignores = AS_PROCESSES if os.geteuid() == 0 else AS_PROCESSES_WITHOUT_ROOT
         self.api_server: Callable[[], str] = lambda: ""  # where the API server really listens
 
     async def create_sandbox(self, request: SandboxRequest) -> Sandbox:

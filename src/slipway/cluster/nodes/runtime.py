@@ -5,7 +5,7 @@ A sandbox is a pod's identity on the network; containers run in one. Images are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -93,6 +93,7 @@ class ContainerRequest:
     working_dir: str
     log: Path
     kind: str = "app"  # init, sidecar, app, ephemeral
+    target: str = ""  # the container whose processes an ephemeral one sees
     mounts: tuple[Mount, ...] = ()
     user: int | None = None
     group: int | None = None
@@ -131,6 +132,7 @@ class Runtime(Protocol):
     name: str  # as containerID has it: `<name>://<id>`
     real: bool  # whether programs run, so that what they listen on may speak TLS
     listeners: list[RuntimeListener]
+    ignores: Collection[str]  # fields of pods that are not heeded, see `ignored_fields`
 
     async def start(self) -> None: ...
 

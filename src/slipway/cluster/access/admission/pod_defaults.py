@@ -16,7 +16,9 @@ Object = dict[str, Any]
 TOKEN_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_SECONDS = 3607  # an odd number, by which upstream tells its own token volumes
 TOLERATION_SECONDS = 300
-DEFAULT_ACCOUNT_SECONDS = 1.5  # upstream: ten looks, 100 to 200 ms apart
+# Upstream looks ten times, 100 to 200 ms apart. Here a cluster is used at once when it is ready, and its controllers
+# begin only then: a busy machine takes longer to the first namespace's account.
+DEFAULT_ACCOUNT_SECONDS = 15.0
 ACCOUNT_IS_DUE = (
     30.0  # seconds since the namespace was made; later nobody is believed to make it. Upstream always waits
 )

@@ -14,9 +14,15 @@ EVERY_SIGNAL = set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 
 
 def from_within(
-    pid: int, kinds: tuple[str, ...], child: Callable[[], NoReturn], *, new_pid: bool, group: str = ""
+    pid: int,
+    kinds: tuple[str, ...],
+    child: Callable[[], NoReturn],
+    *,
+    new_pid: bool,
+    processes_of: int = 0,
+    group: str = "",
 ) -> int:
-    """Run `child` in a process in another's namespaces; its process id.
+    """Run `child` in a process in another's namespaces, and among the processes of a third; its process id.
 
     A process in between steps into them and ends, since not every namespace lets one step back. The child waits until that
     one is gone, or its death would count as its parent's.
@@ -29,6 +35,8 @@ def from_within(
             signal.pthread_sigmask(signal.SIG_BLOCK, EVERY_SIGNAL)
             signal.set_wakeup_fd(-1)
             opened = kernel.open_namespaces(pid, kinds)
+            if processes_of:
+                opened |= kernel.open_namespaces(processes_of, ("pid",))
             for kind, descriptor in opened.items():
                 kernel.setns(descriptor, kernel.KINDS[kind])
             if new_pid:

@@ -93,7 +93,12 @@ def start_container(helper: Helper, request: Request, descriptors: list[int]) ->
     kinds = _shared(request)
     try:
         pid = from_within(
-            request["sandbox"], (*kinds, "mnt"), child, new_pid=request["processes"] == "own", group=group
+            request["sandbox"],
+            (*kinds, "mnt"),
+            child,
+            new_pid=request["processes"] == "own",
+            processes_of=request.get("target", 0),
+            group=group,
         )
     except OSError:
         cgroups.remove(group)
@@ -161,7 +166,7 @@ def start_exec(helper: Helper, request: Request, descriptors: list[int]) -> int:
         os._exit(127)
 
     kinds = [*_shared(request), "mnt"]
-    if request["processes"] == "own":
+    if request["processes"] in ("own", "container"):
         kinds.append("pid")
     pid = from_within(request["container"], tuple(kinds), child, new_pid=False)
     helper.children[pid] = request["id"]

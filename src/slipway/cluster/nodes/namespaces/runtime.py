@@ -22,9 +22,11 @@ from typing import Any
 from slipway.cluster.client.quantities import whole
 from slipway.cluster.clock import Clock
 from slipway.cluster.exchange import Duplex
+from slipway.cluster.nodes.ignored_fields import BY_ALL, WITHOUT_ROOT
 from slipway.cluster.nodes.images import visible_paths
 from slipway.cluster.nodes.leftovers import remove_interfaces
 from slipway.cluster.nodes.local_runtime import LocalRuntime, Running
+from slipway.cluster.nodes.namespaces import cgroups
 from slipway.cluster.nodes.namespaces.first_process import END_ALL
 from slipway.cluster.nodes.node_object import node_ranges
 from slipway.cluster.nodes.runtime import InMemory, RuntimeFailure, Sandbox, SandboxRequest
@@ -67,6 +69,8 @@ class NamespacesRuntime(LocalRuntime):
     ) -> None:
         super().__init__(cluster, clock, random)
         self.rootless = rootless
+        unlimited = () if cgroups.home() else ("containers.resources.limits.memory",)
+        self.ignores = {*(WITHOUT_ROOT if rootless else BY_ALL), *unlimited}
         self._network = ipaddress.ip_network(pod_range)
         self._service_range = service_range
         mark = hashlib.sha256(f"{cluster}/{os.getpid()}/{id(self)}".encode()).hexdigest()[:6]
@@ -232,13 +236,24 @@ class NamespacesRuntime(LocalRuntime):
 
     def _sharing(self, running: Running) -> dict[str, Any]:
         request = self._pods[running.sandbox].request
-        return {"processes": request.processes, "host_ipc": request.host_ipc}
+        shared = {"processes": request.processes, "host_ipc": request.host_ipc}
+        if running.request.target and request.processes == "own":
+            return {**shared, "processes": "container", "target": self._target(running)}
+        return shared
+
+    def _target(self, running: Running) -> int:
+        """The first process of the container whose processes this one sees."""
+        name = running.request.target
+        for other in self.containers.values():
+            if other.sandbox == running.sandbox and other.request.name == name and not other.exit.done():
+                return other.pid
+        raise RuntimeFailure("CreateContainerConfigError", f"unable to find target container {name}")
 
     async def signal_container(self, container: str, number: int) -> None:
         running = self.containers.get(container)
-        pod = self._pods.get(running.sandbox) if running is not None else None
-        if number == signal.SIGKILL and pod is not None and pod.request.processes != "own":
-            number = END_ALL
+        if running is not None and number == signal.SIGKILL and running.sandbox in self._pods:
+            own = self._pods[running.sandbox].request.processes == "own" and not running.request.target
+            number = number if own else END_ALL
         await super().signal_container(container, number)
 
     def _program(self, running: Running, argv: Sequence[str], tty: bool) -> dict[str, Any]:
