@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from slipway.cluster.clock import Clock
 from slipway.cluster.exchange import Duplex
@@ -409,6 +410,9 @@ class LocalRuntime(ABC):
 
     async def usage(self, container: str) -> tuple[float, int]:
         return await asyncio.to_thread(tree_usage, self._running(container).pid)
+
+    async def resize(self, container: str, resources: Mapping[str, Any]) -> None:
+        self._running(container)  # which has no limits that could be changed
 
     async def written(self, container: str) -> int:
         return 0  # nothing is kept apart from the host's root

@@ -19,6 +19,7 @@ from slipway.cluster.client.objects import object_reference
 from slipway.cluster.client.resources import PODS, SERVICE_ACCOUNTS
 from slipway.cluster.nodes.container_environment import ConfigError
 from slipway.cluster.nodes.container_request import container_request, sandbox_request, termination_message
+from slipway.cluster.nodes.container_resize import resize
 from slipway.cluster.nodes.ignored_fields import ignored_fields
 from slipway.cluster.nodes.image_pull import image_of, no_image
 from slipway.cluster.nodes.images import ImageError
@@ -97,6 +98,7 @@ class PodWorker:
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._probes: dict[str, ContainerProbes] = {}
         self._ended: dict[str, asyncio.Event] = {}
+        self._given: dict[str, Object] = {}  # the resources of what runs
         self._timer: asyncio.TimerHandle | None = None
         self._turning = False
         self._closed = False
@@ -112,6 +114,11 @@ class PodWorker:
         for kind, spec in container_specs(pod):
             if spec["name"] not in self.state.containers:
                 self.state.containers[spec["name"]] = ContainerState(spec["name"], kind)
+        for _, spec in container_specs(pod):
+            container, given = self.state.containers[spec["name"]], self._given.get(spec["name"])
+            if container.phase is Phase.RUNNING and given not in (None, spec.get("resources") or {}):
+                self._given[container.name] = spec.get("resources") or {}
+                resize(self, container, spec, given or {})
         fields = ("labels", "annotations")
         if any(before["metadata"].get(name) != pod["metadata"].get(name) for name in fields):
             self.refresh_files()
@@ -362,6 +369,7 @@ class PodWorker:
 
     def _running(self, container: ContainerState, spec: Object, attempt: int, id: str, image_id: str) -> None:
         container.id, container.image_id, container.restarts = id, image_id, attempt
+        self._given[container.name] = spec.get("resources") or {}
         container.sandbox = self.state.sandbox.id if self.state.sandbox is not None else ""
         container.ended = None
         container.phase = Phase.RUNNING

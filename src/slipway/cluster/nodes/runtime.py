@@ -178,3 +178,6 @@ class Runtime(Protocol):
 
     async def written(self, container: str) -> int:
         """Bytes that it has written to its own root, volumes apart."""
+
+    async def resize(self, container: str, resources: Mapping[str, Any]) -> None:
+        """Give a running container other limits."""

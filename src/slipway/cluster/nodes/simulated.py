@@ -345,6 +345,9 @@ class SimulatedRuntime:
         address = f"{self.node_address(node)}:{port}"
         raise StreamError(503, f"dial tcp {address}: this node is simulated: nothing listens on it")
 
+    async def resize(self, container: str, resources: Mapping[str, Any]) -> None:
+        """There are no limits to be changed."""
+
     async def written(self, container: str) -> int:
         return 0
 

@@ -26,11 +26,17 @@ def make(name: str, memory: int) -> str:
     folder = f"{top}/{name}"
     try:
         os.mkdir(folder)
-        _write(f"{folder}/{'memory.limit_in_bytes' if top == _V1 else 'memory.max'}", memory)
+        limit(name, memory)
     except OSError:
         remove(folder)
         return ""
     return folder
+
+
+def limit(name: str, memory: int) -> None:
+    """How many bytes the group may use from now on."""
+    top = home()
+    _write(f"{top}/{name}/{'memory.limit_in_bytes' if top == _V1 else 'memory.max'}", memory)
 
 
 def enter(folder: str, pid: int) -> None:

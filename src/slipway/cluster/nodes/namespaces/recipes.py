@@ -119,6 +119,11 @@ def _shared(request: Request) -> tuple[str, ...]:
     return tuple(kinds)
 
 
+def resize(helper: Helper, request: Request, descriptors: list[int]) -> None:
+    """Another memory limit for a container that has one."""
+    cgroups.limit(request["group"], request["memory"])
+
+
 def _leave(helper: Helper, container: int, group: str) -> dict[str, Any]:
     for pid in helper.memory.get("execs", {}).pop(container, ()):
         if pid in helper.children:

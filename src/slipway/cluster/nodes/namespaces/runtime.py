@@ -211,7 +211,7 @@ class NamespacesRuntime(LocalRuntime):
             read_only=request.read_only_root,
             mark=self._mark,
             **self._sharing(running),
-            group=f"{self._alias}-{running.id[:12]}",
+            group=self._group(running.id),
             memory=_memory_limit(request.resources),
             **self._program(running, request.argv, request.tty),
         )
@@ -277,6 +277,18 @@ class NamespacesRuntime(LocalRuntime):
             "escalates": request.escalates,
             "rootless": self.rootless,
         }
+
+    async def resize(self, container: str, resources: Mapping[str, Any]) -> None:
+        running, limit = self.containers.get(container), _memory_limit(resources)
+        if running is None or not limit:
+            return
+        try:
+            await self.spawner.ask(f"{_RECIPES}:resize", group=self._group(container), memory=limit)
+        except SpawnError as error:
+            raise RuntimeFailure("ResizeError", f"the memory limit cannot be changed: {error}") from None
+
+    def _group(self, container: str) -> str:
+        return f"{self._alias}-{container[:12]}"
 
     async def written(self, container: str) -> int:
         """What the memory in which a container's root is kept holds."""
