@@ -132,6 +132,21 @@ async def test_a_pod_has_the_hosts_processes_and_ipc_without_root_too(rootless_p
     await sees_the_host(rootless_pods)
 
 
+async def test_what_ran_among_the_hosts_processes_ends_with_the_cluster(a_cluster: Any) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: makes a bridge in the host's network namespace")
+    mark = f"6{os.getpid()}"
+    async with a_cluster("namespaces") as pods:
+        await pods.create("wide", shell(f"(sleep {mark} &); sleep 1000; true"), hostPID=True)
+        await pods.running("wide")
+
+        async def runs() -> bool:
+            return len(processes_of_host(f"sleep\0{mark}")) == 1
+
+        await pods.comes_true(runs)
+    await none_is_left(pods, f"sleep\0{mark}")
+
+
 async def memory_is_bounded(pods: Pods) -> None:
     write = "touch /deep/file; dd if=/dev/zero of=/m/file bs=1M count=10 2>/dev/null; echo wrote=$?; stat -fc %T /m"
     mounts = [{"name": "m", "mountPath": "/m"}, {"name": "m", "mountPath": "/deep", "subPath": "a/b"}]

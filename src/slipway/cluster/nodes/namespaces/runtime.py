@@ -24,7 +24,7 @@ from slipway.cluster.clock import Clock
 from slipway.cluster.exchange import Duplex
 from slipway.cluster.nodes.ignored_fields import BY_ALL, WITHOUT_ROOT
 from slipway.cluster.nodes.images import visible_paths
-from slipway.cluster.nodes.leftovers import remove_interfaces
+from slipway.cluster.nodes.leftovers import end_processes, remove_interfaces
 from slipway.cluster.nodes.local_runtime import LocalRuntime, Running
 from slipway.cluster.nodes.namespaces import cgroups
 from slipway.cluster.nodes.namespaces.first_process import END_ALL
@@ -81,6 +81,7 @@ class NamespacesRuntime(LocalRuntime):
         self._used: dict[str, set[int]] = {node: set() for node in self._ranges}
         self._last: dict[str, int] = {}
         self._links = 0
+        self._among_host = False  # whether a pod has had its processes among the host's
         self._pods: dict[str, _Pod] = {}
 
     @property
@@ -105,6 +106,11 @@ class NamespacesRuntime(LocalRuntime):
         except SpawnError as error:
             await self.spawner.stop()
             raise RuntimeFailure("NetworkNotReady", f"the pod network cannot be made: {error}") from None
+
+    async def stop(self) -> None:
+        await super().stop()
+        if self._among_host:  # whose children the kernel does not end with them
+            await asyncio.to_thread(end_processes, self.owner.mark(self.cluster))
 
     def node_address(self, node: str) -> str:
         return str(ipaddress.ip_network(self._ranges[node])[1])
@@ -141,6 +147,7 @@ class NamespacesRuntime(LocalRuntime):
         except SpawnError as error:
             self._give_back(request.node, address)
             raise RuntimeFailure("FailedCreatePodSandBox", str(error)) from None
+        self._among_host |= request.processes == "host"
         self._pods[id] = _Pod(request, int(pid), address, link)
         return Sandbox(id, shown)
 
