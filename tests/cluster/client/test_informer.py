@@ -114,3 +114,24 @@ async def test_one_failing_handler_does_not_hide_changes_from_the_next(scripted:
     async with running(informer):
         assert await informer.caught_up(5, 1)
     assert len(seen) == 1
+
+
+async def test_those_who_wait_for_a_change_go_on_in_the_order_in_which_they_began(
+    scripted: SimpleNamespace,
+) -> None:
+    script = scripted.play(
+        scripted.answer(pods(5)),
+        scripted.stream(("ADDED", pod("a", 8))),
+    )
+    informer = Informer(script.client, PODS)
+    order: list[int] = []
+
+    async def wait(number: int) -> None:
+        assert await informer.caught_up(8, 30)
+        order.append(number)
+
+    waiting = [asyncio.create_task(wait(number)) for number in range(100)]
+    await asyncio.sleep(0)  # all of them wait
+    async with running(informer):
+        await asyncio.gather(*waiting)
+    assert order == [*range(100)]

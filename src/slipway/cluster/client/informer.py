@@ -51,7 +51,8 @@ class Informer:
         self._index_functions: dict[str, IndexFunction] = {"namespace": lambda obj: (namespace_of(obj),)}
         self._indexes: dict[str, dict[str, dict[Key, Object]]] = {"namespace": {}}
         self._synced = asyncio.Event()
-        self._progress: set[asyncio.Future[None]] = set()
+        # In the order in which they began to wait, which is the order in which they go on.
+        self._progress: dict[asyncio.Future[None], None] = {}
 
     def add_handler(self, handler: Handler) -> Callable[[], None]:
         """Call for every change from now on, and at once for every object already known.
@@ -202,11 +203,11 @@ class Informer:
             async with asyncio.timeout(timeout):
                 while not reached():
                     waiter = asyncio.get_running_loop().create_future()
-                    self._progress.add(waiter)
+                    self._progress[waiter] = None
                     try:
                         await waiter
                     finally:
-                        self._progress.discard(waiter)
+                        self._progress.pop(waiter, None)
         except TimeoutError:
             return False
         return True
