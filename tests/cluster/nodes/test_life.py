@@ -274,7 +274,7 @@ async def test_a_plain_process_finds_the_api_by_its_kubeconfig(process_pods: Pod
     text = await process_pods.output(
         "api", shell("kubectl auth whoami -o jsonpath={.status.userInfo.username}")
     )
-    assert text == "system:serviceaccount:default:default\n"
+    assert text == "system:serviceaccount:default:default"
 
 
 def test_mount_paths_are_replaced_where_they_stand_alone() -> None:
