@@ -5,8 +5,9 @@ Volumes in memory are not looked at: their own limit holds them.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,25 @@ def excess(pod: Object, usage: Usage) -> str:
         if usage.containers.get(name, 0) > whole(limit):
             return f'Container {name} exceeded its local ephemeral storage limit "{limit}". '
     return ""
+
+
+async def measure(
+    pod: Object,
+    roots: Mapping[str, Path],
+    logs: Path,
+    running: Mapping[str, str],
+    written: Callable[[str], Awaitable[int]],
+) -> Usage:
+    """What the pod uses now: `roots` are the folders of its volumes, `running` the ids of its containers by name,
+    `written` tells what a container has written to its own root."""
+    volumes = {
+        name: await asyncio.to_thread(size_of, roots[name]) for name in disk_volumes(pod) if name in roots
+    }
+    containers = {
+        name: await asyncio.to_thread(size_of, logs / name) + await written(id)
+        for name, id in running.items()
+    }
+    return Usage(volumes, containers)
 
 
 def size_of(folder: Path) -> int:

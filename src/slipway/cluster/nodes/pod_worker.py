@@ -13,17 +13,18 @@ import logging
 import shutil
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from slipway.cluster.client.objects import object_reference
-from slipway.cluster.client.resources import PODS, SERVICE_ACCOUNTS
+from slipway.cluster.client.resources import PODS
 from slipway.cluster.nodes.container_environment import ConfigError
 from slipway.cluster.nodes.container_request import container_request, sandbox_request, termination_message
 from slipway.cluster.nodes.container_resize import resize
 from slipway.cluster.nodes.ignored_fields import ignored_fields
 from slipway.cluster.nodes.image_pull import image_of, no_image
 from slipway.cluster.nodes.images import ImageError
-from slipway.cluster.nodes.local_storage import Usage, disk_volumes, excess, is_limited, size_of
+from slipway.cluster.nodes.local_storage import excess, is_limited, measure
 from slipway.cluster.nodes.pod_admission import Rejection
 from slipway.cluster.nodes.pod_certificates import PodCertificates
 from slipway.cluster.nodes.pod_probes import ContainerProbes, run_hook
@@ -52,6 +53,7 @@ from slipway.cluster.nodes.pod_step import (
     next_crash_delay,
     step,
 )
+from slipway.cluster.nodes.pod_tokens import pod_token
 from slipway.cluster.nodes.runtime import Exit, RuntimeFailure
 from slipway.cluster.nodes.surroundings import Surroundings
 from slipway.cluster.nodes.volumes import MountError, Volumes
@@ -86,7 +88,7 @@ class PodWorker:
         self.volumes = Volumes(
             around.pod_folder(pod),
             around.find(pod["metadata"]["namespace"]),
-            self._mint,
+            partial(pod_token, around.client),
             PodCertificates(around.client, around.clock, around.node),
             around.bundles,
             around.allocatable,
@@ -154,15 +156,10 @@ class PodWorker:
         state, pod = self.state, self.pod
         if not self.around.files or not is_limited(pod) or state.sandbox is None or state.failure:
             return
-        volumes, containers = {}, {}
-        for name in disk_volumes(pod):
-            if name in self.volumes.roots:
-                volumes[name] = await asyncio.to_thread(size_of, self.volumes.roots[name])
-        for container in state.containers.values():
-            if container.phase is Phase.RUNNING:
-                log = await asyncio.to_thread(size_of, self.around.log_folder(pod) / container.name)
-                containers[container.name] = log + await self.around.runtime.written(container.id)
-        message = excess(pod, Usage(volumes, containers))
+        running = {name: row.id for name, row in state.containers.items() if row.phase is Phase.RUNNING}
+        logs = self.around.log_folder(pod)
+        usage = await measure(pod, self.volumes.roots, logs, running, self.around.runtime.written)
+        message = excess(pod, usage)
         if message and not state.torn_down and not state.tearing_down:
             self._perform(Fail("Evicted", message))
 
@@ -322,21 +319,6 @@ class PodWorker:
         while (pause := self.volumes.certificates.next_look()) is not None and not self.state.torn_down:
             await self.around.clock.sleep(pause)
             await self.volumes.refresh(self.pod)
-
-    async def _mint(self, pod: Object, audience: str, seconds: int) -> str:
-        meta = pod["metadata"]
-        bound = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "uid": meta["uid"]}
-        spec: Object = {"expirationSeconds": seconds, "boundObjectRef": bound}
-        if audience:
-            spec["audiences"] = [audience]
-        answer = await self.around.client.create(
-            SERVICE_ACCOUNTS,
-            {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec},
-            namespace=meta["namespace"],
-            name=pod["spec"].get("serviceAccountName") or "default",
-            subresource="token",
-        )
-        return str(answer["status"]["token"])
 
     async def _start(self, container: ContainerState, restart: bool) -> None:
         spec = self._spec(container)
