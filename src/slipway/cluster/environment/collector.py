@@ -16,4 +16,8 @@ def collector_at_rest() -> Iterator[None]:
         yield
     finally:
         if was_on:
+            if not gc.get_freeze_count():
+                # What is there goes to the oldest generation, where it is looked through last and least often.
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
