@@ -201,6 +201,8 @@ def test_a_cluster_in_the_foreground_ends_with_its_terminal_and_leaves_no_file(
         env={**os.environ, "SLIPWAY_HOME": str(slipway.home)},
         stdout=subprocess.PIPE,
         text=True,
+        # Tests that run under nohup ignore it, and so would the cluster.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         assert "is ready" in process.stdout.readline()
