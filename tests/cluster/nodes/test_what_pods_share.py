@@ -175,6 +175,16 @@ async def test_a_volume_in_memory_is_bounded_without_root_too(rootless_pods: Pod
     await memory_is_bounded(rootless_pods)
 
 
+@needs_namespaces
+async def test_a_volume_in_memory_for_a_group_that_the_user_does_not_have_can_be_written(
+    rootless_pods: Pods,
+) -> None:
+    container = shell("echo x > /m/file && cat /m/file", volumeMounts=[{"name": "m", "mountPath": "/m"}])
+    volumes = [{"name": "m", "emptyDir": {"medium": "Memory"}}]
+    said = await rootless_pods.output("whole", container, volumes=volumes, securityContext={"fsGroup": 4242})
+    assert said == "x\n"
+
+
 async def test_a_volume_in_memory_without_a_limit_is_as_large_as_the_pods_memory(
     namespace_pods: Pods,
 ) -> None:

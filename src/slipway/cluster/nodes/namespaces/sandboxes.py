@@ -104,9 +104,13 @@ def _mount_in_memory(row: Mapping[str, Any]) -> None:
     options = f"mode={row['mode']:o}"
     if row.get("size"):
         options += f",size={row['size']}"
+    flags = kernel.NOSUID | kernel.NODEV
     if row.get("gid") is not None:
-        options += f",gid={row['gid']}"
-    kernel.mount("tmpfs", row["path"], "tmpfs", kernel.NOSUID | kernel.NODEV, options)
+        # A user namespace may not have the group; then the volume is everybody's, as its mode says.
+        with contextlib.suppress(OSError):
+            kernel.mount("tmpfs", row["path"], "tmpfs", flags, f"{options},gid={row['gid']}")
+            return
+    kernel.mount("tmpfs", row["path"], "tmpfs", flags, options)
 
 
 def _tune(sysctls: Mapping[str, str]) -> None:
